@@ -1,0 +1,39 @@
+"""What long work reports while it goes on.
+
+A callback takes one `Event` at a time, in the order in which things happen, from the thread that does the work. The
+command line draws bars and lines from these; nothing here prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+class Event:
+    """One step of something that takes time.
+
+    `task` names the work ("import", "bootstrap", "commit"), `subject` the thing it is done to. `done` and `total` are
+    bytes; `total` is 0 where it is not known. `text` is a line for people, or empty. `finished` is true once a task.
+    """
+
+    __slots__ = ("task", "subject", "done", "total", "text", "finished")
+
+    def __init__(
+        self, task: str, subject: str, *, done: int = 0, total: int = 0, text: str = "", finished: bool = False
+    ) -> None:
+        self.task = task
+        self.subject = subject
+        self.done = done
+        self.total = total
+        self.text = text
+        self.finished = finished
+
+    def __repr__(self) -> str:
+        return f"Event({', '.join(f'{name}={getattr(self, name)!r}' for name in self.__slots__)})"
+
+
+OnEvent = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """Take an event and do nothing: the callback of those who do not ask for one."""

@@ -1,0 +1,30 @@
+"""What a process sets for itself and its children: prctl(2), and signals by pid descriptor."""
+
+from __future__ import annotations
+
+from lamina.linux.libc import call
+
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS = 38
+
+
+def set_parent_death_signal(signal: int) -> None:
+    """Have `signal` sent when the parent *thread* ends. Cleared by a change of user: set it again after one."""
+    call("prctl", PR_SET_PDEATHSIG, signal, 0, 0, 0)
+
+
+def set_no_new_privileges() -> None:
+    """Let no execve(2) of this process and its children grant privileges (set-id, file capabilities), for good."""
+    call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def set_child_subreaper() -> None:
+    """Become the parent of orphaned descendants."""
+    call("prctl", PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def set_dumpable(dumpable: bool) -> None:
+    """Say whether others of the same user may look into this process (ptrace, /proc/PID owned by the user)."""
+    call("prctl", PR_SET_DUMPABLE, int(dumpable), 0, 0, 0)

@@ -1,0 +1,127 @@
+"""The value `Overlay`: what is laid over what, for every driver; and its text for mount(8).
+
+Layers stand base first everywhere; the kernel's option text wants the topmost first, and is reversed here and nowhere
+else. The options are those of the kernel's documentation (filesystems/overlayfs).
+"""
+
+from __future__ import annotations
+
+import os
+
+from lamina.errors import InvalidInput, UsageError
+
+#: More lower layers than this in one mount are EINVAL (OVL_MAX_STACK).
+MAX_LOWER = 500
+
+
+class Overlay:
+    """Directories to be shown as one.
+
+    `layers` are the read-only lower directories, base first. Without `upper` the union is read-only; with it, `work` is
+    an empty directory on the same mount. `userxattr` says that marks are kept in user.overlay.*, as a mount in a user
+    namespace must; `options` are further options of the kernel's driver, ("volatile", "") for one without a value.
+    """
+
+    __slots__ = ("layers", "options", "upper", "userxattr", "work")
+
+    def __init__(
+        self,
+        layers: list[str] | tuple[str, ...],
+        *,
+        upper: str = "",
+        work: str = "",
+        userxattr: bool = False,
+        options: list[tuple[str, str]] | tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        # A layer that stands twice adds nothing below itself, and the kernel refuses it (ELOOP): the upper one stays.
+        self.layers = tuple(reversed(tuple(dict.fromkeys(reversed(layers)))))
+        self.upper = upper
+        self.work = work
+        self.userxattr = userxattr
+        self.options = tuple((name, value) for name, value in options)
+
+    def check(self) -> None:
+        """Raise InvalidInput where a driver could only answer EINVAL: a directory that is missing or is none."""
+        if not self.layers:
+            raise InvalidInput("lay directories over each other", "", "no lower directory is named")
+        if bool(self.upper) != bool(self.work):
+            missing = "work directory" if self.upper else "upper directory"
+            raise InvalidInput("mount the overlay", self.upper or self.work, f"there is no {missing} to it")
+        for role, path in [("lower", path) for path in self.layers] + [("upper", self.upper), ("work", self.work)]:
+            if path and not os.path.isdir(path):
+                reason = "it is not a directory" if os.path.lexists(path) else "no such directory"
+                raise InvalidInput(f"use the {role} directory", path, reason)
+        if self.upper and os.stat(self.upper).st_dev != os.stat(self.work).st_dev:
+            raise InvalidInput("use the work directory", self.work, f"it is not on the file system of {self.upper}")
+
+    def option_text(self) -> str:
+        """Return the text for `mount -t overlay -o`."""
+        lower = ":".join(_escape(path) for path in reversed(self.layers))
+        words = [f"lowerdir={lower}"]
+        if self.upper:
+            words += [f"upperdir={_escape(self.upper)}", f"workdir={_escape(self.work)}"]
+        words += [f"{name}={value}" if value else name for name, value in self.options]
+        if self.userxattr:
+            words.append("userxattr")
+        return ",".join(words)
+
+    def plain(self) -> dict[str, object]:
+        """Return the fields as plain data; `Overlay(**plain)` makes the same value again."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def parse_options(text: str) -> Overlay:
+    r"""Read mount(8)'s option text: lowerdir=TOP:…:BASE,upperdir=…,workdir=…; a \ stands before : , and \ in names.
+
+    Options that are none of overlayfs's are kept, for the driver to judge. Raises UsageError.
+    """
+    found: dict[str, str] = {}
+    options = []
+    for word in _split(text, ","):
+        name, _, value = word.partition("=")
+        if name in ("lowerdir", "upperdir", "workdir"):
+            if not value or name in found:
+                raise UsageError("read", f"-o {text}", f"{name} {'stands twice' if value else 'has no directory'}")
+            found[name] = value
+        elif name not in ("", "rw", "userxattr"):
+            options.append((name, value))
+    if "lowerdir" not in found:
+        raise UsageError(
+            "read", f"-o {text}", "lowerdir= is missing", "-o lowerdir=TOP:BASE,upperdir=UPPER,workdir=WORK"
+        )
+    lower = [_unescape(path) for path in _split(found["lowerdir"], ":")]
+    if "" in lower:
+        raise UsageError("read", f"-o {text}", "lowerdir has an empty name")
+    return Overlay(
+        lower[::-1],
+        upper=_unescape(found.get("upperdir", "")),
+        work=_unescape(found.get("workdir", "")),
+        userxattr="userxattr" in _split(text, ","),
+        options=options,
+    )
+
+
+def _split(text: str, separator: str) -> list[str]:
+    """Split at separators that no backslash stands before; the backslashes stay."""
+    parts = [""]
+    escaped = False
+    for character in text:
+        if character == separator and not escaped:
+            parts.append("")
+        else:
+            parts[-1] += character
+        escaped = character == "\\" and not escaped
+    return parts
+
+
+def _escape(path: str) -> str:
+    return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
+
+
+def _unescape(text: str) -> str:
+    out = ""
+    escaped = False
+    for character in text:
+        escaped = character == "\\" and not escaped
+        out += "" if escaped else character
+    return out

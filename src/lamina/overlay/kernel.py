@@ -119,6 +119,7 @@ def _create(overlay: Overlay, opened: Opened, attributes: int) -> int:
     """Return the descriptor of a detached mount. The kernel's words on a failure are the OSError's text."""
     fs_fd = kernel.fsopen("overlay")
     try:
+        kernel.fsconfig_set_string(fs_fd, "source", "overlay")  # what mount(8) shows in its first column
         for layer in reversed(opened.layers):
             _set_directory(fs_fd, "lowerdir+", layer)
         if opened.upper >= 0:

@@ -1,0 +1,51 @@
+"""Image manifests: a config and layers, base first (image-spec manifest.md; docker's schema 2 is the same)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from lamina.oci.descriptor import INDEX_TYPES, LAYER_COMPRESSION, MANIFEST, MANIFEST_TYPES, Descriptor, read_descriptor
+from lamina.oci.document import Fields, encode_json, parse_json, without_empty
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What an image consists of. `raw` are the bytes that its digest names; they are never made anew."""
+
+    media_type: str
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    raw: bytes = field(default=b"", repr=False, compare=False)
+
+
+def parse_manifest(raw: bytes, what: str = "the manifest") -> Manifest:
+    """Return the manifest in `raw`; InvalidInput where it is none, or one of something that is no image of layers."""
+    fields = Fields(parse_json(raw, what), what)
+    if fields.integer("schemaVersion") != 2:
+        fields.refuse("schemaVersion", "is not 2; older manifests are not read")
+    media_type = fields.text("mediaType", MANIFEST)
+    if media_type in INDEX_TYPES or fields.has("manifests"):
+        # One document that is both could be read as different images by different programs (CVE-2021-41190).
+        fields.refuse("mediaType", "is that of an index, where a manifest is needed")
+    if media_type not in MANIFEST_TYPES:
+        fields.refuse("mediaType", f"is {media_type!r}, which is no image manifest")
+    config = read_descriptor(fields.child("config"))
+    layers = tuple(read_descriptor(layer) for layer in fields.children("layers") or ())
+    for i, layer in enumerate(layers):
+        if layer.media_type not in LAYER_COMPRESSION:
+            fields.refuse(f"layers[{i}].mediaType", f"is {layer.media_type!r}, which is no file system layer")
+    return Manifest(media_type, config, layers, fields.text_map("annotations"), raw)
+
+
+def make_manifest(config: Descriptor, layers: tuple[Descriptor, ...], annotations: Mapping[str, str]) -> Manifest:
+    """Return a new OCI manifest of `config` and `layers`, base first, with its bytes."""
+    document = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": config.to_object(),
+        "layers": [layer.to_object() for layer in layers],
+        **without_empty({"annotations": dict(annotations)}),
+    }
+    return Manifest(MANIFEST, config, layers, dict(annotations), encode_json(document))

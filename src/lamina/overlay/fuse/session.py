@@ -1,0 +1,203 @@
+"""A FUSE session: the handshake, and the threads that read requests, call handlers and write replies.
+
+It knows no file system: that is a table of handlers by operation code. A handler gets a `Request` and returns the
+reply's body, or None where the protocol has no reply; it fails by raising OSError. A code that is not in the table is
+answered with ENOSYS, by which the kernel learns for some of them never to ask again (OPEN, OPENDIR, FLUSH).
+
+Each thread blocks in readv(2) on a descriptor of its own (FUSE_DEV_IOC_CLONE) and answers there, which is what makes a
+round trip cheap also for a single client.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+
+from lamina.linux import fuse as device
+from lamina.overlay.fuse import wire
+
+#: The largest data of one READ or WRITE.
+MAX_DATA = 1 << 20
+_PAGES = MAX_DATA // 4096
+_BUFFER = MAX_DATA + 4096  # a WRITE's headers stand before its data
+
+#: errno values of a read from the device that only mean "again": an aborted request, a signal.
+_AGAIN = (errno.ENOENT, errno.EINTR, errno.EAGAIN)
+
+
+class Request:
+    """One request as its handler sees it; the object and its buffers are the thread's, and used again for the next.
+
+    `body` is what follows the header, `node` the node id that the request is about; `uid`, `gid` and `pid` are the
+    caller's. `scratch` has room for the largest reply.
+    """
+
+    __slots__ = ("body", "buffer", "gid", "node", "opcode", "pid", "scratch", "uid", "view")
+
+    def __init__(self) -> None:
+        self.buffer = bytearray(_BUFFER)
+        self.view = memoryview(self.buffer)
+        self.scratch = memoryview(bytearray(_BUFFER))
+        self.body = self.view
+        self.opcode = self.node = self.uid = self.gid = self.pid = 0
+
+    def name(self, offset: int = 0) -> bytes:
+        """Return the name that stands from `offset` of the body to a zero byte."""
+        start = wire.HEADER_IN.size + offset
+        return bytes(self.buffer[start : self.buffer.index(0, start)])
+
+    def names(self, offset: int) -> tuple[bytes, bytes]:
+        """Return the two names from `offset` on."""
+        first = self.name(offset)
+        return first, self.name(offset + len(first) + 1)
+
+
+Body = bytes | bytearray | memoryview
+Handler = Callable[[Request], "Body | None"]
+
+
+class Session:
+    """A connection being served. `flags` are what INIT agreed on, once `run` has answered it.
+
+    `wanted` are INIT's flags to ask for: what the kernel lacks is not turned on. `on_error` gets the text of a
+    handler's failure that is no OSError; its request is answered with EIO.
+    """
+
+    def __init__(
+        self,
+        fd: int,
+        handlers: Mapping[int, Handler],
+        *,
+        wanted: int,
+        threads: int = 3,
+        on_ready: Callable[[], None] | None = None,
+        on_error: Callable[[str], None] | None = None,
+    ) -> None:
+        self.fd = fd
+        self.flags = 0
+        self._handlers = handlers
+        self._wanted = wanted
+        self._threads = threads
+        self._on_ready = on_ready
+        self._on_error = on_error or _print
+
+    def run(self) -> None:
+        """Serve until the file system is unmounted or the connection aborted. `fd` stays the caller's."""
+        request = Request()
+        if not self._handshake(request):
+            return
+        if self._on_ready:
+            self._on_ready()
+        clones = [device.clone(self.fd) for _ in range(self._threads - 1)]
+        try:
+            workers = [
+                threading.Thread(target=self._serve, args=(fd, Request()), name=f"fuse-{n}", daemon=True)
+                for n, fd in enumerate(clones)
+            ]
+            for worker in workers:
+                worker.start()
+            self._serve(self.fd, request)
+            for worker in workers:
+                worker.join()
+        finally:
+            for fd in clones:
+                os.close(fd)
+
+    def _handshake(self, request: Request) -> bool:
+        """Answer INIT; False where the mount went away before."""
+        while True:
+            if not self._receive(self.fd, request):
+                return False
+            unique = wire.HEADER_IN.unpack_from(request.buffer)[2]
+            if request.opcode != wire.INIT:
+                self._fail(self.fd, unique, errno.EIO)
+                continue
+            major, _, readahead, flags, flags2 = wire.INIT_IN.unpack_from(request.body)
+            if major != wire.MAJOR:  # a newer kernel asks again with our number
+                self._reply(self.fd, unique, wire.INIT_OUT.pack(wire.MAJOR, wire.MINOR, *[0] * 11))
+                continue
+            offered = flags | flags2 << 32 if flags & wire.INIT_EXT else flags
+            self.flags = offered & (self._wanted | wire.INIT_EXT | wire.MAX_PAGES | wire.BIG_WRITES | wire.ASYNC_READ)
+            body = wire.INIT_OUT.pack(
+                wire.MAJOR,
+                wire.MINOR,
+                readahead,
+                self.flags & 0xFFFFFFFF,
+                64,  # requests in the background: read-ahead and forgets of several clients at once
+                48,
+                MAX_DATA,
+                1,
+                _PAGES,
+                0,
+                self.flags >> 32,
+                1 if self.flags & wire.PASSTHROUGH else 0,
+                0,
+            )
+            self._reply(self.fd, unique, body)
+            return True
+
+    def _serve(self, fd: int, request: Request) -> None:
+        handlers = self._handlers
+        unpack = wire.HEADER_IN.unpack_from
+        while self._receive(fd, request):
+            unique = unpack(request.buffer)[2]
+            handler = handlers.get(request.opcode)
+            if handler is None:
+                if request.opcode != wire.INTERRUPT:  # requests are short: an interrupted one is answered as it is
+                    self._fail(fd, unique, errno.ENOSYS)
+                continue
+            try:
+                body = handler(request)
+            except OSError as error:
+                self._fail(fd, unique, error.errno or errno.EIO)
+            except Exception:  # noqa: BLE001  # a defect in one handler must not hang every user of the mount
+                self._on_error(traceback.format_exc())
+                self._fail(fd, unique, errno.EIO)
+            else:
+                if body is not None:
+                    self._reply(fd, unique, body)
+
+    @staticmethod
+    def _receive(fd: int, request: Request) -> bool:
+        """Read one request; False when the file system is gone."""
+        while True:
+            try:
+                length = os.readv(fd, [request.buffer])
+            except OSError as error:
+                if error.errno in _AGAIN:
+                    continue
+                if error.errno in (errno.ENODEV, errno.ECONNABORTED):
+                    return False
+                raise
+            if not length:
+                return False
+            header = wire.HEADER_IN.unpack_from(request.buffer)
+            _, request.opcode, _, request.node, request.uid, request.gid, request.pid, extensions, _ = header
+            request.body = request.view[wire.HEADER_IN.size : length - extensions * 8]
+            return True
+
+    @staticmethod
+    def _reply(fd: int, unique: int, body: Body) -> None:
+        header = wire.HEADER_OUT.pack(wire.HEADER_OUT.size + len(body), 0, unique)
+        try:
+            os.writev(fd, [header, body])
+        except OSError as error:
+            # ENOENT: the caller was killed meanwhile; ENODEV: unmounted meanwhile. Nobody waits for this reply.
+            if error.errno not in (errno.ENOENT, errno.ENODEV, errno.EINTR):
+                raise
+
+    @staticmethod
+    def _fail(fd: int, unique: int, code: int) -> None:
+        try:
+            os.write(fd, wire.HEADER_OUT.pack(wire.HEADER_OUT.size, -code, unique))
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENODEV, errno.EINTR):
+                raise
+
+
+def _print(text: str) -> None:
+    sys.stderr.write(text)

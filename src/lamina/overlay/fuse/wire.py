@@ -1,0 +1,144 @@
+"""The FUSE wire protocol as a table: operation codes, structures, flags, and packing of attributes and entries.
+
+Numbers and layouts are those of linux/fuse.h, protocol 7.40; all integers are in the byte order of the machine. What a
+request means is fuse(4)'s and the kernel's documentation's business.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+
+#: The protocol that is spoken: what INIT answers. The kernel speaks down to it.
+MAJOR, MINOR = 7, 40
+
+LOOKUP, FORGET, GETATTR, SETATTR, READLINK, SYMLINK = 1, 2, 3, 4, 5, 6
+MKNOD, MKDIR, UNLINK, RMDIR, RENAME, LINK = 8, 9, 10, 11, 12, 13
+OPEN, READ, WRITE, STATFS, RELEASE, FSYNC = 14, 15, 16, 17, 18, 20
+SETXATTR, GETXATTR, LISTXATTR, REMOVEXATTR, FLUSH, INIT = 21, 22, 23, 24, 25, 26
+OPENDIR, READDIR, RELEASEDIR, FSYNCDIR, ACCESS, CREATE = 27, 28, 29, 30, 34, 35
+INTERRUPT, DESTROY, IOCTL, BATCH_FORGET, FALLOCATE = 36, 38, 39, 42, 43
+READDIRPLUS, RENAME2, LSEEK, COPY_FILE_RANGE, SYNCFS, TMPFILE = 44, 45, 46, 47, 50, 51
+
+ROOT = 1  # the node id of the root
+
+# Flags of INIT.
+ASYNC_READ = 1 << 0
+BIG_WRITES = 1 << 5
+DONT_MASK = 1 << 6
+DO_READDIRPLUS = 1 << 13
+ASYNC_DIO = 1 << 15
+NO_OPEN_SUPPORT = 1 << 17
+PARALLEL_DIROPS = 1 << 18
+POSIX_ACL = 1 << 20
+MAX_PAGES = 1 << 22
+CACHE_SYMLINKS = 1 << 23
+NO_OPENDIR_SUPPORT = 1 << 24
+HANDLE_KILLPRIV_V2 = 1 << 28
+SETXATTR_EXT = 1 << 29
+INIT_EXT = 1 << 30
+PASSTHROUGH = 1 << 37
+
+# Which fields of SETATTR are meant.
+FATTR_MODE, FATTR_UID, FATTR_GID, FATTR_SIZE, FATTR_ATIME, FATTR_MTIME = 1, 2, 4, 8, 16, 32
+FATTR_ATIME_NOW, FATTR_MTIME_NOW, FATTR_KILL_SUIDGID = 1 << 7, 1 << 8, 1 << 11
+
+WRITE_KILL_SUIDGID = 1 << 2
+SETXATTR_ACL_KILL_SGID = 1 << 0
+
+HEADER_IN = struct.Struct("=IIQQIIIHH")  # length, opcode, unique, node, uid, gid, pid, length of extensions / 8, -
+HEADER_OUT = struct.Struct("=IiQ")  # length, -errno, unique
+INIT_IN = struct.Struct("=IIIII")  # major, minor, max_readahead, flags, flags2 (zeros before 7.36)
+# major, minor, max_readahead, flags, max_background, congestion_threshold, max_write, time_gran, max_pages,
+# map_alignment, flags2, max_stack_depth, request_timeout
+INIT_OUT = struct.Struct("=IIIIHHIIHHIIH22x")
+
+ATTR = struct.Struct(
+    "=6Q10I"
+)  # ino, size, blocks, a/m/ctime, a/m/ctime ns, mode, nlink, uid, gid, rdev, blksize, flags
+ATTR_OUT = struct.Struct("=QII6Q10I")  # seconds of validity, ns, -, attr
+ENTRY_OUT = struct.Struct(
+    "=QQQQII6Q10I"
+)  # node, generation, seconds for the name, for the attributes, ns of each, attr
+DIRENT = struct.Struct("=QQII")  # ino, offset of the next, length of the name, type; the name follows, padded to 8
+DIRENT_PLUS = struct.Struct("=QQQQII6Q10IQQII")  # an entry and a dirent
+
+FORGET_IN = struct.Struct("=Q")  # number of lookups
+FORGET_ONE = struct.Struct("=QQ")  # node, number of lookups
+BATCH_FORGET_IN = struct.Struct("=II")  # count, -
+# valid, -, fh, size, lock_owner, atime, mtime, ctime, their ns, mode, -, uid, gid
+SETATTR_IN = struct.Struct("=IIQQQQQQIIIIIII")
+MKNOD_IN = struct.Struct("=IIII")  # mode, rdev, umask, -; the name follows
+MKDIR_IN = struct.Struct("=II")  # mode, umask; the name follows
+RENAME_IN = struct.Struct("=Q")  # new directory; the two names follow
+RENAME2_IN = struct.Struct("=QII")  # new directory, flags, -; the two names follow
+LINK_IN = struct.Struct("=Q")  # the node; the name follows
+CREATE_IN = struct.Struct("=IIII")  # flags, mode, umask, -; the name follows
+OPEN_OUT = struct.Struct("=QII")  # fh, flags, backing id
+READ_IN = struct.Struct("=QQII")  # fh, offset, size, flags (more follows)
+WRITE_IN = struct.Struct("=QQIIQII")  # fh, offset, size, write flags, lock owner, flags, -; the data follow
+WRITE_OUT = struct.Struct("=II")  # size, -
+STATFS_OUT = struct.Struct("=5Q4I24x")  # blocks, bfree, bavail, files, ffree, bsize, namelen, frsize, -
+FSYNC_IN = struct.Struct("=QI")  # fh, flags: bit 0 for data alone
+SETXATTR_IN = struct.Struct("=IIII")  # size, flags, flags of the extension, -; name and value follow
+GETXATTR_IN = struct.Struct("=II")  # size, -; the name follows
+GETXATTR_OUT = struct.Struct("=II")  # size, -
+FALLOCATE_IN = struct.Struct("=QQQI")  # fh, offset, length, mode
+LSEEK_IN = struct.Struct("=QQI")  # fh, offset, whence
+LSEEK_OUT = struct.Struct("=Q")
+COPY_FILE_RANGE_IN = struct.Struct("=QQQQQQQ")  # fh, offset, node out, fh out, offset out, length, flags
+
+#: Where the data of a WRITE stand in a request.
+WRITE_DATA = HEADER_IN.size + WRITE_IN.size
+
+_SECOND = 1_000_000_000
+
+
+def attributes(st: os.stat_result, ino: int, nlink: int) -> tuple[int, ...]:
+    """Return the sixteen fields of `ATTR`, with the inode number and link count that the file system shows."""
+    atime, atime_ns = divmod(st.st_atime_ns, _SECOND)
+    mtime, mtime_ns = divmod(st.st_mtime_ns, _SECOND)
+    ctime, ctime_ns = divmod(st.st_ctime_ns, _SECOND)
+    # The seconds are signed, and travel in a field without a sign.
+    mask = 0xFFFFFFFFFFFFFFFF
+    return (
+        ino,
+        st.st_size,
+        st.st_blocks,
+        atime & mask,
+        mtime & mask,
+        ctime & mask,
+        atime_ns,
+        mtime_ns,
+        ctime_ns,
+        st.st_mode,
+        nlink,
+        st.st_uid,
+        st.st_gid,
+        _encode_device(st.st_rdev),
+        st.st_blksize,
+        0,
+    )
+
+
+def seconds_to_ns(seconds: int, nanoseconds: int) -> int:
+    """Return nanoseconds since the epoch from the two fields of the wire, the first of which is signed in truth."""
+    return (seconds - (1 << 64) if seconds >> 63 else seconds) * _SECOND + nanoseconds
+
+
+def _encode_device(device: int) -> int:
+    """Return the 32 bits in which FUSE sends a device number (new_encode_dev of linux/kdev_t.h)."""
+    if not device:
+        return 0
+    major, minor = os.major(device), os.minor(device)
+    return (minor & 0xFF) | (major << 8) & 0xFFF00 | ((minor & ~0xFF) << 12) & 0xFFFFFFFF
+
+
+def decode_device(rdev: int) -> int:
+    """Return the device number that mknod(2) takes from the 32 bits of the wire."""
+    return os.makedev((rdev & 0xFFF00) >> 8, (rdev & 0xFF) | (rdev >> 12) & 0xFFF00)
+
+
+def dirent_size(name: bytes, header: int) -> int:
+    """Return the bytes that an entry takes in a listing: its header, its name, padding to eight."""
+    return (header + len(name) + 7) & ~7

@@ -1,0 +1,1 @@
+"""What several tests share: what the machine can do, whom tests run as, what a test may leave behind."""

@@ -1,0 +1,174 @@
+"""What this machine, and whoever runs the tests, can do: asked by trying, with the system's own programs.
+
+A probe returns why something cannot be had, or an empty text. Nothing here uses lamina: a defect there must not hide
+a test.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.helpers.users import has_range
+
+_NEEDS = Path(__file__).parent.parent / "needs.txt"
+
+
+def who() -> str:
+    """Return who runs the tests: "root", "mapped" (root of a user namespace), "subuid" or "plain"."""
+    if os.geteuid() == 0:
+        return "root" if _is_first_user_namespace() else "mapped"
+    return "subuid" if has_range(pwd.getpwuid(os.geteuid()).pw_name) else "plain"
+
+
+def why_not(word: str) -> str:
+    """Return why the need `word` is not met, or nothing."""
+    if probe := _PROBES.get(word):
+        return probe()
+    return "" if shutil.which(word) else f"{word} is not installed"
+
+
+@functools.cache
+def needs() -> dict[str, frozenset[str]]:
+    """Return the words of needs.txt, and for each whose tests may not be skipped for lack of it in CI."""
+    table = {}
+    for line in _NEEDS.read_text().splitlines():
+        if fields := line.partition("#")[0].split():
+            table[fields[0]] = frozenset(fields[1:])
+    return table
+
+
+def probed_words() -> frozenset[str]:
+    """Return the words that a probe answers; all others are programs."""
+    return frozenset(_PROBES)
+
+
+def _is_first_user_namespace() -> bool:
+    return Path("/proc/self/uid_map").read_text().split() == ["0", "0", "4294967295"]
+
+
+def is_private_mount_namespace() -> bool:
+    """Return whether mounts made by this process are its own affair: another namespace than pid 1's, nothing shared."""
+    if os.readlink("/proc/self/ns/mnt") == os.readlink("/proc/1/ns/mnt"):
+        return False
+    return not any(" shared:" in line for line in Path("/proc/self/mountinfo").read_text().splitlines())
+
+
+def _expect(*people: str) -> str:
+    me = who()
+    return "" if me in people else f"the tests run as {me}, not as {' or '.join(people)}"
+
+
+def _root() -> str:
+    if reason := _expect("root"):
+        return reason
+    return "" if is_private_mount_namespace() else "not in a private mount namespace"
+
+
+def _mounts() -> str:
+    if reason := _expect("root", "mapped"):
+        return reason
+    return "" if who() == "mapped" or is_private_mount_namespace() else "not in a private mount namespace"
+
+
+@functools.cache
+def _subuid() -> str:
+    return _expect("subuid") or _said(["unshare", "--user", "--map-auto", "--map-root-user", "true"])
+
+
+@functools.cache
+def _userns() -> str:
+    return _said(["unshare", "--user", "--map-root-user", "true"])
+
+
+_OVERLAY = """
+set -e
+cd "$1"
+mkdir lower lower/dir upper work merged
+: >lower/dir/file
+mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work$2 merged
+rm -r merged/dir
+mkdir merged/dir
+[ -z "$(ls -A merged/dir)" ]
+"""
+
+
+@functools.cache
+def overlay_on(directory: str) -> str:
+    """Return why overlayfs does not take a directory below `directory` as its upper, or nothing."""
+    unshare, options = ["unshare", "--mount", "--propagation", "private"], ""
+    if who() != "root":
+        options = ",userxattr"
+        if who() != "mapped":
+            unshare += ["--user", "--map-root-user"]
+    with tempfile.TemporaryDirectory(dir=directory) as scratch:
+        return _said([*unshare, "sh", "-c", _OVERLAY, "sh", scratch, options])
+
+
+def scratch_base() -> str:
+    """Return a directory whose file system overlayfs takes as an upper, or the usual temporary one if there is none."""
+    usual = tempfile.gettempdir()
+    writable = (path for path in (usual, "/var/tmp", "/dev/shm") if os.access(path, os.W_OK | os.X_OK))
+    return next((path for path in writable if not overlay_on(path)), usual)
+
+
+@functools.cache
+def _fuse() -> str:
+    try:
+        os.close(os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        return f"/dev/fuse: {error.strerror}"
+    return ""
+
+
+@functools.cache
+def _acl() -> str:
+    with tempfile.NamedTemporaryFile(dir=scratch_base()) as file:
+        return _said(["setfacl", "--modify", "user:12345:r", file.name])
+
+
+def _debian() -> str:
+    path = os.environ.get("BASE_TAR", "")
+    return "" if path and os.access(path, os.R_OK) else "BASE_TAR does not name a readable file"
+
+
+@functools.cache
+def _archive() -> str:
+    try:
+        with urllib.request.urlopen("http://deb.debian.org/debian/dists/stable/Release", timeout=10):
+            return ""
+    except (urllib.error.URLError, TimeoutError) as error:
+        return f"deb.debian.org: {error}"
+
+
+def _said(argv: list[str]) -> str:
+    """Run a program; return nothing if it succeeded, or else what it said."""
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)
+    except FileNotFoundError:
+        return f"{argv[0]} is not installed"
+    return "" if done.returncode == 0 else done.stderr.strip() or f"{argv[0]}: status {done.returncode}"
+
+
+_PROBES: dict[str, Callable[[], str]] = {
+    "root": _root,
+    "user": lambda: _expect("subuid", "plain"),
+    "subuid": _subuid,
+    "plain": lambda: _expect("plain"),
+    "mapped": lambda: _expect("mapped"),
+    "mounts": _mounts,
+    "userns": _userns,
+    "overlay": lambda: overlay_on(scratch_base()),
+    "fuse": _fuse,
+    "acl": _acl,
+    "debian": _debian,
+    "archive": _archive,
+}

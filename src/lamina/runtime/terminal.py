@@ -1,0 +1,135 @@
+"""A terminal of the container's own (`-t`): the pty inside, and passing it through to the caller's terminal.
+
+The pty comes from the devpts of the container, so that its name means the same inside; its master goes to the caller
+over a socket (pty(7), ioctl_tty(2)). The caller's terminal is raw while the command runs, and is always restored.
+"""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import os
+import select
+import termios
+
+from lamina.linux import signals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+
+_TIOCSPTLCK = 0x40045431
+_TIOCGPTPEER = 0x5441
+
+
+def open_pty(ptmx: str) -> tuple[int, int]:
+    """Return (master, slave) of a new pty of the devpts that `ptmx` belongs to. The caller closes both."""
+    master = os.open(ptmx, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    fcntl.ioctl(master, _TIOCSPTLCK, array.array("i", [0]))
+    # By ioctl and not by name: /dev/pts of the caller is another file system.
+    slave = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    return master, slave
+
+
+def become_controlling(slave: int) -> None:
+    """Make the terminal standard input, output and error and the controlling one of this session leader."""
+    for fd in (0, 1, 2):
+        os.dup2(slave, fd)
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def send_master(channel: socket.socket, master: int) -> None:
+    """Hand the master over."""
+    import socket
+
+    socket.send_fds(channel, [b"t"], [master])
+
+
+def receive_master(channel: socket.socket) -> int:
+    """Take the master, or -1 where the other side ended without one."""
+    import socket
+
+    _, fds, _, _ = socket.recv_fds(channel, 1, 1)
+    return fds[0] if fds else -1
+
+
+class Raw:
+    """The caller's terminal in raw mode, for the length of a block; nothing where `fd` is no terminal."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._before: list[object] | None = termios.tcgetattr(fd) if fd >= 0 and os.isatty(fd) else None
+
+    def __enter__(self) -> Raw:
+        if self._before is not None:
+            mode = termios.tcgetattr(self._fd)
+            mode[0] &= ~(
+                termios.BRKINT | termios.ICRNL | termios.INLCR | termios.IGNCR | termios.INPCK | termios.ISTRIP
+                | termios.IXON | termios.PARMRK
+            )  # fmt: skip
+            mode[1] &= ~termios.OPOST
+            mode[2] = mode[2] & ~(termios.CSIZE | termios.PARENB) | termios.CS8
+            mode[3] &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
+            mode[6][termios.VMIN], mode[6][termios.VTIME] = 1, 0
+            termios.tcsetattr(self._fd, termios.TCSADRAIN, mode)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            termios.tcsetattr(self._fd, termios.TCSADRAIN, self._before)  # type: ignore[arg-type]  # as tcgetattr gave it
+
+
+def copy_size(source: int, target: int) -> None:
+    """Give a terminal the window size of another; nothing where one of them is no terminal."""
+    try:
+        size = fcntl.ioctl(source, termios.TIOCGWINSZ, bytes(8))
+        fcntl.ioctl(target, termios.TIOCSWINSZ, size)
+    except OSError:
+        pass
+
+
+def pass_through(stdin: int, stdout: int, master: int, ended: int) -> None:
+    """Copy `stdin` (-1: nothing) to the master and the master to `stdout` until the process behind `ended` has ended.
+
+    `ended` is a descriptor that becomes readable then (pidfd_open(2)). What the terminal still holds is written out.
+    """
+    copy_size(stdout, master)
+    previous = signals.handle(signals.SIGWINCH, lambda _signal, _frame: copy_size(stdout, master))
+    poll = select.poll()
+    poll.register(master, select.POLLIN)
+    poll.register(ended, select.POLLIN)
+    if stdin >= 0:
+        poll.register(stdin, select.POLLIN)
+    over = False
+    try:
+        while True:
+            ready = dict(poll.poll(0 if over else None))
+            if stdin in ready:
+                data = os.read(stdin, 65536)
+                if data:
+                    _write_all(master, data)
+                else:
+                    poll.unregister(stdin)
+                    _write_all(master, b"\x04")  # end of file, for a line discipline that is in canonical mode
+            if master in ready and not _copy(master, stdout):
+                return
+            if over and master not in ready:
+                return
+            over = over or ended in ready
+    finally:
+        signals.restore(signals.SIGWINCH, previous)
+
+
+def _copy(master: int, stdout: int) -> bool:
+    """Copy once; False when the other side of the terminal is closed (EIO)."""
+    try:
+        data = os.read(master, 65536)
+    except OSError:
+        return False
+    _write_all(stdout, data)
+    return bool(data)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(fd, data) :]

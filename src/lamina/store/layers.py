@@ -1,0 +1,80 @@
+"""Layers: `layers/NAME/{tree,framing,owners,layer}`; made in staging, published by rename, never changed after.
+
+NAME is `diff-HEX` for a layer whose tar names all its parent directories, so that it is the same over everything, and
+`chain-HEX` for one that takes some of them from below.
+"""
+
+from __future__ import annotations
+
+from lamina.errors import StoreError
+from lamina.oci.digest import ChainId, DiffId, next_chain_id, parse_diff_id
+from lamina.store.files import read_if_present
+from lamina.store.record import Record, encode_record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lamina.store.layout import Layout
+
+
+class LayerRecord:
+    """What is known of a layer: `size` is that of its tar, `content` that of the files in it, both in bytes."""
+
+    __slots__ = ("name", "diff_id", "size", "content", "entries", "complete")
+
+    def __init__(self, name: str, diff_id: DiffId, *, size: int, content: int, entries: int, complete: bool) -> None:
+        self.name = name
+        self.diff_id = diff_id
+        self.size = size
+        self.content = content
+        self.entries = entries
+        self.complete = complete
+
+
+def encode_layer(layer: LayerRecord) -> bytes:
+    """Return the content of a layer's record."""
+    return encode_record(
+        [
+            ("diff-id", layer.diff_id),
+            ("size", layer.size),
+            ("content", layer.content),
+            ("entries", layer.entries),
+            ("complete", int(layer.complete)),
+        ]
+    )
+
+
+def read_layer(layout: Layout, name: str) -> LayerRecord:
+    """Return the record of a layer that an image names; StoreError where it is missing."""
+    path = layout.path("layers", name, "layer")
+    data = read_if_present(path)
+    if data is None:
+        raise StoreError("read the layer", name, f"it is missing from {layout.root}")
+    record = Record(data, path)
+    return LayerRecord(
+        name,
+        parse_diff_id(record.text("diff-id")),
+        size=record.number("size"),
+        content=record.number("content"),
+        entries=record.number("entries"),
+        complete=record.number("complete") == 1,
+    )
+
+
+def tree_path(layout: Layout, name: str) -> str:
+    """Return the directory of changes."""
+    return layout.path("layers", name, "tree")
+
+
+def owners_path(layout: Layout, name: str) -> str:
+    """Return the table of owners."""
+    return layout.path("layers", name, "owners")
+
+
+def chain_of(layout: Layout, names: Sequence[str]) -> ChainId | None:
+    """Return the chain id of the layers `names`, base first; None for no layers."""
+    chain: ChainId | None = None
+    for name in names:
+        chain = next_chain_id(chain, read_layer(layout, name).diff_id)
+    return chain

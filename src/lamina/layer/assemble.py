@@ -1,0 +1,75 @@
+"""The exact tar of a layer, made again from its directory and its framing."""
+
+from __future__ import annotations
+
+import os
+
+from lamina.layer import deep
+from lamina.layer.content import read_range
+from lamina.layer.digest import Digester
+from lamina.layer.framing import FramingReader
+
+
+def assemble(layer: str, out: int) -> tuple[str, int]:
+    """Write the tar of the layer in the directory `layer` to `out` and return its digest and size.
+
+    The caller compares the digest with the layer's diff id before it uses what was written. StoreError where the framing
+    is damaged, InvalidInput where the tree lost content.
+    """
+    path = os.path.join(layer, "framing")
+    root = os.open(os.path.join(layer, "tree"), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with open(path, "rb") as file, Digester() as digester, deep.Files(root) as tree:
+            writer = _Writer(out, digester)
+            _copy(FramingReader(file, path), tree, writer)
+            writer.flush()
+            return digester.finish(), digester.size
+    finally:
+        os.close(root)
+
+
+def _copy(framing: FramingReader, tree: deep.Files, writer: _Writer) -> None:
+    for number, record in enumerate(framing.records()):
+        writer.write(record.literal)
+        if not record.length:
+            continue
+        kept = framing.replaced(number)
+        if kept is not None:
+            for piece in kept:
+                writer.write(piece)
+            continue
+        fd = tree.open(record.path)
+        try:
+            for piece in read_range(fd, record.offset, record.length, record.path):
+                writer.write(piece)
+        finally:
+            os.close(fd)
+
+
+class _Writer:
+    """Gathers small pieces, so that an archive of small files is not written header by header."""
+
+    def __init__(self, out: int, digester: Digester) -> None:
+        self._out = out
+        self._digester = digester
+        self._pending = bytearray()
+
+    def write(self, data: bytes) -> None:
+        if len(data) >= 1 << 18:
+            self.flush()
+            self._write(data)
+            return
+        self._pending += data
+        if len(self._pending) >= 1 << 20:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._pending:
+            self._write(bytes(self._pending))
+            self._pending.clear()
+
+    def _write(self, data: bytes) -> None:
+        self._digester.update(data)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._out, view) :]

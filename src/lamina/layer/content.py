@@ -1,0 +1,124 @@
+"""Where the content of a file comes from while a layer is made: a tar archive, or a file that is there already."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from typing import Protocol
+
+from lamina.errors import InvalidInput
+from lamina.layer.digest import Digester
+from lamina.layer.entry import Entry
+from lamina.layer.tarread import TarReader
+from lamina.linux import files
+
+_PIECE = 1 << 20
+_PAGE = 4096
+# Below this size a hole saves less than looking for it costs.
+_MIN_SPARSE = 1 << 16
+_ZERO_PAGE = bytes(_PAGE)
+_ZEROS = bytes(_PIECE)
+
+
+class Content(Protocol):
+    """The content of the entry at hand, to be taken once or not at all."""
+
+    def write_to(self, fd: int, entry: Entry) -> None:
+        """Write the content to the empty regular file `fd`."""
+
+
+class StreamContent:
+    """The content that a tar archive holds for its current entry."""
+
+    def __init__(self, reader: TarReader) -> None:
+        self._reader = reader
+
+    def write_to(self, fd: int, entry: Entry) -> None:
+        """Write the content, with holes for a sparse entry and where pages of zeros make them worth it."""
+        if entry.extents is None and entry.size < _MIN_SPARSE:
+            left = entry.size
+            while left:
+                piece = self._reader.read(left)
+                left -= len(piece)
+                _write(fd, piece)
+            return
+        for start, length in ((0, entry.size),) if entry.extents is None else entry.extents:
+            offset, end = start, start + length
+            while offset < end:
+                piece = self._reader.read(end - offset)
+                write_sparsely(fd, piece, offset)
+                offset += len(piece)
+        os.ftruncate(fd, entry.size)
+
+
+class FileContent:
+    """The content of a file on disk, hashed as it goes by; the file system shares its blocks where it can."""
+
+    def __init__(self, fd: int, digester: Digester) -> None:
+        self._fd = fd
+        self._digester = digester
+
+    def write_to(self, fd: int, entry: Entry) -> None:
+        """Write the content, keeping its holes."""
+        shared = files.reflink(self._fd, fd)
+        offset = 0
+        for start, end in files.data_segments(self._fd, entry.size):
+            self._zeros(start - offset)
+            offset = start
+            for piece in read_range(self._fd, start, end - start, entry.name):
+                self._digester.update(piece)
+                if not shared:
+                    write_sparsely(fd, memoryview(piece), offset)
+                offset += len(piece)
+        self._zeros(entry.size - offset)
+        # Also after a reflink: the source may have grown since its size was read.
+        os.ftruncate(fd, entry.size)
+
+    def _zeros(self, count: int) -> None:
+        while count > 0:
+            self._digester.update(_ZEROS[:count])
+            count -= _PIECE
+
+
+def read_range(fd: int, offset: int, length: int, name: bytes) -> Iterator[bytes]:
+    """Yield `length` bytes at `offset` in pieces; InvalidInput naming `name` where the file ends before."""
+    end = offset + length
+    while offset < end:
+        piece = os.pread(fd, min(end - offset, _PIECE), offset)
+        if not piece:
+            raise InvalidInput("read", name, "it became shorter while it was read")
+        offset += len(piece)
+        yield piece
+
+
+def write_sparsely(fd: int, piece: memoryview, offset: int) -> None:
+    """Write `piece` at `offset`, leaving out whole pages of zeros: the file is new, so that holes read as zeros."""
+    head = min(-offset % _PAGE, len(piece))
+    if head:
+        _pwrite(fd, piece[:head], offset)
+        piece, offset = piece[head:], offset + head
+    # Most pages begin with a byte that is not zero: only the others are compared.
+    if 0 not in bytes(piece[::_PAGE]):
+        _pwrite(fd, piece, offset)
+        return
+    start = 0
+    for at in range(0, len(piece), _PAGE):
+        if piece[at] == 0 and piece[at : at + _PAGE] == _ZERO_PAGE:
+            _pwrite(fd, piece[start:at], offset + start)
+            start = at + _PAGE
+    _pwrite(fd, piece[start:], offset + start)
+
+
+def _pwrite(fd: int, piece: memoryview, offset: int) -> None:
+    while piece:
+        count = os.pwrite(fd, piece, offset)
+        piece, offset = piece[count:], offset + count
+
+
+def _write(fd: int, piece: memoryview) -> None:
+    while piece:
+        count = os.write(fd, piece)
+        if not count:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        piece = piece[count:]

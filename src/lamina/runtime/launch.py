@@ -18,6 +18,7 @@ from lamina.ids.enter import become_root, unshare_user, write_map
 from lamina.linux import capability, namespaces, process, seccomp, signals
 from lamina.linux.files import close_range
 from lamina.linux.libc import call
+from lamina.linux.locks import lock
 from lamina.runtime import limits, users
 from lamina.runtime.init import exit_status, run_below_init
 from lamina.runtime.room import Room
@@ -116,20 +117,18 @@ def launch(
     for what failed before.
     """
     what = Launch(**plan)  # type: ignore[arg-type]  # plain data, as `Launch.plain` gives it
-    lock = _take_lock(what.directory)
+    held = _take_lock(what.directory)
     try:
         return _Start(what, (stdin, stdout, stderr), kill_on_term=kill_on_term).run().plain()
     finally:
-        os.close(lock)
+        os.close(held)
 
 
 def _take_lock(directory: str) -> int:
     fd = os.open(os.path.join(directory, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+    if not lock(fd):
         os.close(fd)
-        raise Conflict("start", os.path.basename(directory)[:12], "it is running") from error
+        raise Conflict("start", os.path.basename(directory)[:12], "it is running")
     return fd
 
 

@@ -6,12 +6,10 @@ runs while somebody holds `lock`, so that a process that was killed leaves no co
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
-import struct
 
 from lamina.errors import Conflict, InvalidInput, NotFound
+from lamina.linux.locks import is_locked, lock
 from lamina.oci.digest import is_hex
 from lamina.store.files import list_directory, read_if_present, rename_directory, sync_directory, write_new
 from lamina.store.names import check_container_name, make_up_name
@@ -31,9 +29,6 @@ if TYPE_CHECKING:
 _ID_BYTES = 32
 _MIN_PREFIX = 2
 _ATTEMPTS = 100  # at a name that nobody has
-
-# struct flock of fcntl(2): type, whence, start, length, pid, and padding to its size.
-_FLOCK = "hhqqi0q"
 
 
 class ContainerRecord:
@@ -278,20 +273,15 @@ def mount_targets(layout: Layout, container_id: str) -> list[str]:
 def hold_container(layout: Layout, record: ContainerRecord) -> int:
     """Take the container's lock and return the descriptor that holds it; it is the caller's to close.
 
-    A child that inherits the descriptor holds it too: the lock belongs to the open file (fcntl_locking(2), "Open file
-    description locks"). Raises Conflict where the container runs.
+    A child that inherits the descriptor holds it too. Raises Conflict where the container runs.
     """
     try:
         fd = os.open(layout.path("containers", record.id, "lock"), os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         raise NotFound("use the container", record.name, "it was removed") from None
-    try:
-        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
-    except OSError as error:
+    if not lock(fd):
         os.close(fd)
-        if error.errno not in (errno.EAGAIN, errno.EACCES):
-            raise
-        raise Conflict("use the container", record.name, "it is running") from None
+        raise Conflict("use the container", record.name, "it is running")
     return fd
 
 
@@ -302,11 +292,9 @@ def is_held(layout: Layout, container_id: str) -> bool:
     except FileNotFoundError:
         return False
     try:
-        asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-        answer: bytes = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked)
+        return is_locked(fd)
     finally:
         os.close(fd)
-    return bool(struct.unpack(_FLOCK, answer)[0] != fcntl.F_UNLCK)
 
 
 def status_of(layout: Layout, container_id: str) -> Status:

@@ -296,7 +296,7 @@ class Applier:
         entry = describe(path, found.st, fd)
         owner = self._lower_owners.of(found.layer, found.path)
         if owner is not None:
-            overlay_owner(entry, owner)
+            overlay_owner(entry, owner, single_id=self._restorer.single_id)
         return entry
 
     def _is_lower_directory(self, path: bytes) -> bool:

@@ -13,8 +13,8 @@ from lamina.layer.framing import FramingReader
 def assemble(layer: str, out: int) -> tuple[str, int]:
     """Write the tar of the layer in the directory `layer` to `out` and return its digest and size.
 
-    The caller compares the digest with the layer's diff id before it uses what was written. StoreError where the framing
-    is damaged, InvalidInput where the tree lost content.
+    The caller compares the digest with the layer's diff id before it uses what was written. StoreError where the
+    framing is damaged, InvalidInput where the tree lost content.
     """
     path = os.path.join(layer, "framing")
     root = os.open(os.path.join(layer, "tree"), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -59,12 +59,12 @@ def _plain_capability(value: bytes) -> bytes:
     return struct.pack("<I", magic & ~_VFS_CAP_REVISION_MASK | _VFS_CAP_REVISION_2) + value[4:20]
 
 
-def overlay_owner(entry: Entry, owner: Owner) -> None:
+def overlay_owner(entry: Entry, owner: Owner, *, single_id: bool) -> None:
     """Put into `entry`, read from disk, what the owners table says that the disk does not hold.
 
-    An owner other than root was given on purpose, by a process that has more ids: it stands.
+    Owners on disk are the truth unless all files there have one id.
     """
-    if not entry.uid and not entry.gid:
+    if single_id and not entry.uid and not entry.gid:
         entry.uid, entry.gid = owner.uid, owner.gid
     if owner.mode is not None and not (entry.mode ^ owner.mode) & 0o1777:
         entry.mode = owner.mode

@@ -31,7 +31,7 @@ class Restorer:
     """
 
     def __init__(self, *, single_id: bool) -> None:
-        self._single = single_id
+        self.single_id = single_id
         self._ids = (os.geteuid(), os.getegid())
         self.owners: Owners = {}
         #: Names of xattrs that were refused here, with how often; they are in the table.
@@ -87,7 +87,7 @@ class Restorer:
         """Check the owner and tell whether chown is to give it; write it down where it cannot be given."""
         check_id(entry.uid, "apply", path, "user id")
         check_id(entry.gid, "apply", path, "group id")
-        if not self._single:
+        if not self.single_id:
             return (entry.uid, entry.gid) != self._ids
         if entry.uid or entry.gid:
             self.owners[path] = Owner(entry.uid, entry.gid)
@@ -98,7 +98,7 @@ class Restorer:
     def _mode(self, entry: Entry, path: bytes) -> int:
         """Return the mode for the disk: without the set-id bits of a program whose owner is not expressed there."""
         mode = entry.mode
-        if self._single and entry.kind == FILE and mode & 0o6000:
+        if self.single_id and entry.kind == FILE and mode & 0o6000:
             mode &= ~((0o4000 if entry.uid else 0) | (0o2000 if entry.gid else 0))
             if mode != entry.mode:
                 self._note(path, entry).mode = entry.mode
@@ -115,7 +115,7 @@ class Restorer:
             except (OSError, ValueError) as error:
                 if not isinstance(error, OSError) or error.errno not in _REFUSED:
                     raise InvalidInput("apply", path, f"its xattr {name!r} is refused: {error}") from error
-                if error.errno == errno.EINVAL and name.startswith(_ACL) and not self._single:
+                if error.errno == errno.EINVAL and name.startswith(_ACL) and not self.single_id:
                     raise InvalidInput(
                         "apply", path, "its access control list is malformed or names an id outside the id map", _HINT
                     ) from error

@@ -1,0 +1,141 @@
+"""The jobs on layers, to be carried out where the right ids are (`ids.worker`).
+
+Parameters and results are what JSON can carry, with paths and names as `str` (surrogateescape), and `Fd`: a descriptor
+that stays the caller's. Everything is given by name. `staging` is a directory for one new layer, which is made if it is
+not there: the job writes `tree`, `framing` and perhaps `owners` into it, all of it on disk when the job returns, and
+none of it when the job raises. `below` are the trees of the layers below, base first, and `owners_below` those owners
+tables that exist, each lying beside its tree. `space` is the xattr space of the marks (`overlay.format.TRUSTED` or
+`USER`). With `single_id` all files have one owner, and the table of owners keeps the others.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from lamina.ids.worker import Fd
+
+if TYPE_CHECKING:
+    from lamina.events import OnEvent
+
+
+def apply_layer(
+    *,
+    stream: Fd,
+    staging: str,
+    below: list[str],
+    owners_below: list[str],
+    space: str,
+    single_id: bool,
+    expected_diff_id: str,
+    on_event: OnEvent,
+) -> dict[str, object]:
+    """Make a layer of the tar archive that `stream` gives, compressed or not.
+
+    Returns `diff_id` and `size` of the uncompressed archive, the bytes of `content` in it, its number of `entries`, its
+    `compression`, and whether it is `complete`: the tree took nothing from the layers below. InvalidInput where
+    `expected_diff_id` is given ("" is not) and is another.
+    """
+    from lamina.layer.unpack import Below, unpack
+
+    return unpack(
+        stream,
+        staging,
+        Below(below, owners_below),
+        space=space,
+        single_id=single_id,
+        expected=expected_diff_id,
+        on_event=on_event,
+    )
+
+
+def capture_layer(
+    *,
+    uppers: list[list[str]],
+    below: list[str],
+    owners_below: list[str],
+    ignore: list[str],
+    staging: str,
+    space: str,
+    single_id: bool,
+    on_event: OnEvent,
+) -> dict[str, object]:
+    """Make a layer of what `uppers` change of the layers below; they stay as they are.
+
+    Each of `uppers` is a prefix ("" for the root) and the directory that lies there. `ignore` are paths of mount
+    targets: one that is empty and was not below is left out, and so is a directory that was only copied up to hold it.
+    Returns the same as `apply_layer`.
+    """
+    from lamina.layer.capture import capture
+    from lamina.layer.unpack import Below
+
+    return capture(
+        _uppers(uppers),
+        Below(below, owners_below),
+        staging,
+        ignore=_paths(ignore),
+        space=space,
+        single_id=single_id,
+        on_event=on_event,
+    )
+
+
+def apply_directory(*, source: str, staging: str, space: str, single_id: bool, on_event: OnEvent) -> dict[str, object]:
+    """Make a base layer of the plain directory `source`: one file system only, without sockets.
+
+    Returns the same as `apply_layer`.
+    """
+    from lamina.layer.capture import capture_directory
+
+    return capture_directory(source, staging, space=space, single_id=single_id, on_event=on_event)
+
+
+def assemble_layer(*, layer: str, out: Fd) -> dict[str, object]:
+    """Write the exact tar of the layer in the directory `layer` to `out`; return its `diff_id` and `size`.
+
+    The caller checks the diff id before it uses what was written.
+    """
+    from lamina.layer.assemble import assemble
+
+    diff_id, size = assemble(layer, out)
+    return {"diff_id": diff_id, "size": size}
+
+
+def list_changes(*, uppers: list[list[str]], below: list[str], ignore: list[str]) -> list[list[str]]:
+    """Return [kind, path] for each change as `docker diff` shows them: A, C or D, sorted by path."""
+    from lamina.layer.changes import changed_paths
+
+    return [[kind, os.fsdecode(path)] for kind, path in changed_paths(_uppers(uppers), below, _paths(ignore))]
+
+
+def summarize(*, tree: str, below: list[str]) -> dict[str, int]:
+    """Return how many names the layer `tree` has `added`, `changed` and `hidden`, its `bytes` and `entries`."""
+    from lamina.layer.changes import summary
+
+    return summary(tree, below)
+
+
+def disk_usage(*, path: str) -> dict[str, int]:
+    """Return the `bytes` that the tree at `path` takes on disk, hard links once, and its number of `entries`."""
+    from lamina.layer import usage
+
+    size, entries = usage.disk_usage(path)
+    return {"bytes": size, "entries": entries}
+
+
+def remove_tree(*, path: str) -> None:
+    """Remove `path` and all below it, whatever its modes and depth; its absence is accepted.
+
+    EBUSY where something is mounted in it: nothing of that is touched.
+    """
+    from lamina.layer import remove
+
+    remove.remove_tree(path)
+
+
+def _uppers(uppers: list[list[str]]) -> list[tuple[bytes, str]]:
+    return [(os.fsencode(prefix).strip(b"/"), directory) for prefix, directory in uppers]
+
+
+def _paths(names: list[str]) -> frozenset[bytes]:
+    return frozenset(os.fsencode(name).strip(b"/") for name in names)

@@ -15,10 +15,10 @@ def holdings() -> set[str]:
     return _mounts() | _descriptors() | _children() | _threads() | _temporary_files()
 
 
-def expect_none(before: set[str]) -> None:
+def expect_none(before: set[str], *, seconds: float = 2.0) -> None:
     """Wait a moment for what is going away by itself, then fail for what a test has left or taken away."""
     try:
-        until(lambda: not (holdings() - before), "", seconds=2.0)
+        until(lambda: not (holdings() - before), "", seconds=seconds)
     except AssertionError:
         raise AssertionError("left behind: " + "; ".join(sorted(holdings() - before))) from None
     if gone := {what for what in before - holdings() if what.startswith(("mount", "descriptor"))}:

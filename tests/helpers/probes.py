@@ -56,10 +56,20 @@ def _is_first_user_namespace() -> bool:
 
 
 def is_private_mount_namespace() -> bool:
-    """Return whether mounts made by this process are its own affair: another namespace than pid 1's, nothing shared."""
-    if os.readlink("/proc/self/ns/mnt") == os.readlink("/proc/1/ns/mnt"):
+    """Return whether mounts made by this process are its own affair: nothing is shared, and an ancestor is elsewhere."""
+    if any(" shared:" in line for line in Path("/proc/self/mountinfo").read_text().splitlines()):
         return False
-    return not any(" shared:" in line for line in Path("/proc/self/mountinfo").read_text().splitlines())
+    mine = os.readlink("/proc/self/ns/mnt")
+    ancestor = os.getppid()
+    while ancestor:
+        try:
+            if os.readlink(f"/proc/{ancestor}/ns/mnt") != mine:
+                return True
+        except PermissionError:  # it says nothing; pid 1 may be out of reach even for root
+            pass
+        stat = Path(f"/proc/{ancestor}/stat").read_text()
+        ancestor = int(stat.rpartition(")")[2].split()[1])
+    return False
 
 
 def _expect(*people: str) -> str:

@@ -31,6 +31,15 @@ def sethostname(name: str) -> None:
     call("sethostname", raw, len(raw))
 
 
+def in_first_user_namespace() -> bool:
+    """Tell whether the calling process is in the user namespace in which the machine was started: it has all ids."""
+    try:
+        with open("/proc/self/uid_map", encoding="ascii") as file:
+            return file.read().split() == ["0", "0", "4294967295"]
+    except FileNotFoundError:  # a kernel without user namespaces
+        return True
+
+
 class MountNamespace:
     """A mount namespace that this very process has made: what allows pivot_root and detaching mounts.
 

@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -44,21 +45,25 @@ SYSTEM_PYTHON = os.environ.get("SYSTEM_PYTHON", "/usr/bin/python3")
 
 
 class Failed(Exception):
-    """A stage did not pass."""
+    """What a stage needs cannot be had."""
 
 
+@dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody as whom tests run: where from, with which interpreter, and how root becomes that person."""
+    """Somebody as whom tests run: with which interpreter, from where. The name is empty for who called.
 
-    def __init__(self, name: str, checkout: Path, python: Path, temporary: str, base_tar: str) -> None:
-        self.name = name
-        self.checkout = checkout
-        self.python = python
-        self.temporary = temporary
-        self.base_tar = base_tar
+    What fails is noted in `failures`, which all share.
+    """
+
+    name: str
+    checkout: Path
+    python: Path
+    temporary: str
+    base_tar: str
+    failures: list[str]
 
     def run(self, argv: list[str], *, before: tuple[str, ...] = (), **more: str) -> None:
-        """Run a program from the checkout, started by the program `before`; Failed where its status is not 0."""
+        """Run a program from the checkout, started by the program `before`, and note it if its status is not 0."""
         more = {"TMPDIR": self.temporary, "BASE_TAR": self.base_tar, **more}
         if self.name:
             argv = users.as_user(self.name, argv)
@@ -70,7 +75,7 @@ class Person:
         argv = [*before, *argv]
         done = subprocess.run(argv, env=env, cwd=self.checkout, check=False, stdin=subprocess.DEVNULL)
         if done.returncode:
-            raise Failed(said)
+            self.failures.append(said)
 
     def pytest(self, *words: str, before: tuple[str, ...] = (), inside: tuple[str, ...] = ()) -> None:
         """Run tests; `before` stands before the change of user, `inside` after it."""
@@ -78,9 +83,9 @@ class Person:
         self.run(argv, before=before)
 
     def nothing_left(self) -> None:
-        """Fail if what ran left temporary files."""
+        """Note temporary files that were left."""
         if self.name and (left := os.listdir(self.temporary)):
-            raise Failed(f"{self.name} left in {self.temporary}: {', '.join(left)}")
+            self.failures.append(f"{self.name} left in {self.temporary}: {', '.join(left)}")
 
 
 class Runner:
@@ -89,7 +94,7 @@ class Runner:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.root = os.geteuid() == 0
-        self.made = False
+        self.failures: list[str] = []
 
     def packages(self) -> None:
         """Install Debian packages that are missing."""
@@ -162,7 +167,7 @@ class Runner:
 
     def me(self) -> Person:
         """Return the caller, with the checkout's own environment."""
-        return Person("", CHECKOUT, Path(sys.executable), tempfile.gettempdir(), self.base_tar())
+        return Person("", CHECKOUT, Path(sys.executable), tempfile.gettempdir(), self.base_tar(), self.failures)
 
     def people(self) -> Iterator[Person]:
         """Return everybody as whom the caller can run tests: the caller, and for root the ordinary users."""
@@ -178,7 +183,7 @@ class Runner:
                 temporary.mkdir()
                 if name:
                     shutil.chown(temporary, name, name)
-            yield Person(name, self.home / "checkout", python, str(temporary), base_tar)
+            yield Person(name, self.home / "checkout", python, str(temporary), base_tar, self.failures)
 
     def installed(self) -> Path:
         """Return an interpreter that everybody may use, with lamina installed from a wheel; root only."""
@@ -261,20 +266,20 @@ def _run_stages(names: list[str], home: Path) -> int:
     }
     if unknown := [name for name in names if name not in stages]:
         raise SystemExit(f"no such stage: {', '.join(unknown)}; there are {', '.join(stages)}")
-    said = []
-    failed = False
+    said: list[str] = []
     for name in names:
         print(f"=== {name}", flush=True)
         start = time.monotonic()
+        before = len(runner.failures)
         try:
             stages[name]()
-            outcome = "passed"
         except (Failed, subprocess.CalledProcessError) as error:
-            failed = True
-            outcome = f"FAILED: {error}"
-        said.append(f"{name:<12}{time.monotonic() - start:8.1f} s  {outcome}")
+            runner.failures.append(str(error))
+        failures = runner.failures[before:]
+        said.append(f"{name:<12}{time.monotonic() - start:8.1f} s  {'FAILED' if failures else 'passed'}")
+        said += [f"    {failure}" for failure in failures]
     print("\n".join(["=== stages", *said]), flush=True)
-    return 1 if failed else 0
+    return 1 if runner.failures else 0
 
 
 def main(names: list[str]) -> int:

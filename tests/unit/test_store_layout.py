@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.helpers.stores import open_store
 
 from lamina.errors import StoreError
 from lamina.ids.map import IdMap
 from lamina.store.layout import FORMAT, open_layout
 from lamina.store.record import Record, encode_record
 from lamina.store.staging import Staging, is_alive
+from tests.helpers.stores import open_store
 
 
 def test_a_store_is_made_and_opened_again(store_path: Path) -> None:

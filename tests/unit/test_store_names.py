@@ -8,7 +8,6 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.helpers.stores import add_image, open_store
 
 from lamina.errors import Conflict, InvalidInput, NotFound, StoreError
 from lamina.oci.config import Settings
@@ -16,15 +15,17 @@ from lamina.oci.reference import parse_name, parse_reference
 from lamina.store.containers import (
     ContainerRecord,
     ContainerState,
-    add_mount_targets,
+    add_ignored,
     create_container,
     find_container,
     hold_container,
+    ignored_paths,
     list_containers,
-    mount_targets,
     read_state,
     status_of,
+    uppers_of,
     write_state,
+    write_uppers,
 )
 from lamina.store.images import find_image, list_images, read_image
 from lamina.store.layout import Layout
@@ -32,6 +33,7 @@ from lamina.store.names import check_container_name, make_up_name
 from lamina.store.publish import documents_of, tag_image, untag_image
 from lamina.store.references import list_references, read_reference
 from lamina.store.staging import Staging
+from tests.helpers.stores import add_image, open_store
 
 SETTINGS = Settings(
     env=("A=b c", "B=\n\\"),
@@ -244,11 +246,15 @@ def test_a_lock_is_held_as_long_as_a_child_holds_it(store_path: Path) -> None:
     assert status_of(layout, box.id) == "created"
 
 
-def test_mount_targets_are_kept_once(store_path: Path) -> None:
+def test_ignored_paths_and_uppers_are_kept(store_path: Path) -> None:
     layout = open_store(store_path)
     add_image(layout, "base:1", "one")
     box = _create(layout, "box")
-    assert mount_targets(layout, box.id) == []
-    add_mount_targets(layout, box.id, ["/proc", "/etc/hosts"])
-    add_mount_targets(layout, box.id, ["/etc/hosts", "/mnt", "/mnt"])
-    assert mount_targets(layout, box.id) == ["/proc", "/etc/hosts", "/mnt"]
+    assert ignored_paths(layout, box.id) == []
+    add_ignored(layout, box.id, ["/proc", "/etc/hosts"])
+    add_ignored(layout, box.id, ["/etc/hosts", "/mnt", "/mnt"])
+    assert ignored_paths(layout, box.id) == ["/proc", "/etc/hosts", "/mnt"]
+    assert uppers_of(layout, box.id) == [("", f"{box.directory(layout)}/upper")]
+    write_uppers(layout, box.id, [("", "uppers/0"), ("var/my lib", "uppers/1")])
+    directory = box.directory(layout)
+    assert uppers_of(layout, box.id) == [("", f"{directory}/uppers/0"), ("var/my lib", f"{directory}/uppers/1")]

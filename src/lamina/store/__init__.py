@@ -18,8 +18,9 @@
       containers/ID/
         record, state                what it is; how far it is
         lock                         held while it runs
-        targets                      where runs bound something, so that it is not taken for a change
-        upper/ work/ merged/
+        ignored                      names that runs made for their mounts, so that they are not taken for changes
+        uppers                       which directories take its changes, if not `upper` alone
+        upper/ work/ merged/         and what a run puts there
       names/NAME                   the id of the container of this name
       staging/ID/                  where everything is made; alive while its directory is locked
         pins                         what the collector must not take, though nothing refers to it yet

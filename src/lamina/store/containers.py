@@ -1,4 +1,4 @@
-"""Containers: `containers/ID/{record,state,lock,upper/,work/,merged/}`, and `names/NAME`, which holds an ID.
+"""Containers: `containers/ID/` with all that the package's docstring lists, and `names/NAME`, which holds an ID.
 
 `record` is written once, when the container is made; `state` is replaced when it starts and when it ends. A container
 runs while somebody holds `lock`, so that a process that was killed leaves no container running for ever.
@@ -73,12 +73,20 @@ class ContainerRecord:
 class ContainerState:
     """How far a container is: times in nanoseconds since the epoch, 0 for what did not happen yet.
 
-    `exit_code` is None until it ended, and for one whose end nobody saw.
+    `exit_code` is None until it ended, and for one whose end nobody saw. `command` is what it ran last.
     """
 
-    __slots__ = ("exit_code", "finished", "started")
+    __slots__ = ("command", "exit_code", "finished", "started")
 
-    def __init__(self, *, started: int = 0, finished: int = 0, exit_code: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        started: int = 0,
+        finished: int = 0,
+        exit_code: int | None = None,
+        command: Sequence[str] = (),
+    ) -> None:
+        self.command = list(command)
         self.started = started
         self.finished = finished
         self.exit_code = exit_code
@@ -234,40 +242,71 @@ def read_state(layout: Layout, container_id: str) -> ContainerState:
         started=record.number("started", 0),
         finished=record.number("finished", 0),
         exit_code=record.number("exit-code") if exit_code else None,
+        command=record.texts("command"),
     )
 
 
 def write_state(layout: Layout, container_id: str, state: ContainerState, *, durable: bool) -> None:
     """Replace the container's state. The caller holds the container's lock, so there is one writer."""
     directory = layout.path("containers", container_id)
-    fields = [("started", state.started), ("finished", state.finished), ("exit-code", state.exit_code)]
+    data = encode_record(
+        [
+            ("started", state.started),
+            ("finished", state.finished),
+            ("exit-code", state.exit_code),
+            ("command", state.command),
+        ]
+    )
     try:
         os.unlink(f"{directory}/state.new")  # of a writer that was killed
     except FileNotFoundError:
         pass
-    write_new(f"{directory}/state.new", encode_record(fields), sync=durable)
+    write_new(f"{directory}/state.new", data, sync=durable)
     os.rename(f"{directory}/state.new", f"{directory}/state")
     if durable:
         sync_directory(directory)
 
 
-def add_mount_targets(layout: Layout, container_id: str, targets: Sequence[str]) -> None:
-    """Note paths inside on which a run binds something: empty ones made for it are not part of what changed.
+def add_ignored(layout: Layout, container_id: str, paths: Sequence[str]) -> None:
+    """Note paths inside that a run made for its own mounts: while they are empty, they are not part of what changed.
 
     The caller holds the container's lock.
     """
-    known = mount_targets(layout, container_id)
-    fresh = [target for target in dict.fromkeys(targets) if target not in set(known)]
+    known = set(ignored_paths(layout, container_id))
+    fresh = [path for path in dict.fromkeys(paths) if path not in known]
     if fresh:
-        with open(layout.path("containers", container_id, "targets"), "ab") as file:
-            file.write(encode_record([("target", fresh)]))
+        with open(layout.path("containers", container_id, "ignored"), "ab") as file:
+            file.write(encode_record([("path", fresh)]))
 
 
-def mount_targets(layout: Layout, container_id: str) -> list[str]:
-    """Return the paths inside on which runs of the container bound something."""
-    path = layout.path("containers", container_id, "targets")
+def ignored_paths(layout: Layout, container_id: str) -> list[str]:
+    """Return the paths inside that runs of the container made for their mounts."""
+    path = layout.path("containers", container_id, "ignored")
     data = read_if_present(path)
-    return [] if data is None else Record(data, path).texts("target")
+    return [] if data is None else Record(data, path).texts("path")
+
+
+def write_uppers(layout: Layout, container_id: str, uppers: Sequence[tuple[str, str]]) -> None:
+    """Note which directories take the container's changes: (place in the tree, name in the container's directory).
+
+    For a container over several mounts; one upper, in `upper/`, need not be noted. The caller holds the container's
+    lock.
+    """
+    lines = [("upper", f"{name} {place}") for place, name in uppers]
+    path = layout.path("containers", container_id, "uppers")
+    with open(f"{path}.new", "wb") as file:
+        file.write(encode_record(lines))
+    os.rename(f"{path}.new", path)
+
+
+def uppers_of(layout: Layout, container_id: str) -> list[tuple[str, str]]:
+    """Return the directories that hold the container's changes: (place in the tree, "" for the root; directory)."""
+    directory = layout.path("containers", container_id)
+    data = read_if_present(f"{directory}/uppers")
+    if data is None:
+        return [("", f"{directory}/upper")]
+    words = [line.partition(" ") for line in Record(data, f"{directory}/uppers").texts("upper")]
+    return [(place, f"{directory}/{name}") for name, _, place in words]
 
 
 def hold_container(layout: Layout, record: ContainerRecord) -> int:

@@ -29,8 +29,7 @@ _EMPTY_INDEX = b'{"manifests":[],"mediaType":"application/vnd.oci.image.index.v1
 class Layout:
     """The paths of one store, which is open: of a format that we know, and of this id map.
 
-    `root` is absolute. `single_id` says whether owners lie in tables beside the layers, `space` which extended
-    attributes carry overlayfs's marks: "trusted" for root, "user" in a user namespace.
+    `root` is absolute. `single_id` says that all files have one owner, and that owners lie in tables beside the layers.
     """
 
     __slots__ = ("root", "ids")
@@ -42,10 +41,6 @@ class Layout:
     @property
     def single_id(self) -> bool:
         return self.ids.kind == "single"
-
-    @property
-    def space(self) -> str:
-        return "trusted" if self.ids.kind == "host" else "user"
 
     def path(self, *names: str) -> str:
         """Return the path of something in the store."""

@@ -1,0 +1,141 @@
+"""Making layers: a worker carries out the job in a staging directory, and the result is published.
+
+What a job failed to finish, and what another process published first, is removed before the call returns.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from lamina.errors import StoreError
+from lamina.events import OnEvent
+from lamina.ids.worker import Fd
+from lamina.layer import jobs
+from lamina.linux.namespaces import in_first_user_namespace
+from lamina.oci.digest import hex_of, next_chain_id, parse_diff_id
+from lamina.overlay.format import TRUSTED, USER
+from lamina.store.files import sync_directory, write_new
+from lamina.store.layers import LayerRecord, chain_of, encode_layer, owners_path, read_layer, tree_path
+from lamina.store.layout import Layout
+from lamina.store.staging import Staging
+
+if TYPE_CHECKING:
+    from lamina.ids.worker import Worker
+
+
+def apply(
+    staging: Staging, worker: Worker, stream: Fd, below: Sequence[str], *, expected: str = "", on_event: OnEvent
+) -> LayerRecord:
+    """Publish the layer whose tar comes from `stream`, compressed or not, over the layers `below`, base first.
+
+    With `expected`, a diff id, anything else is refused (InvalidInput) and nothing is published.
+    """
+    layout = staging.layout
+
+    def make(directory: str) -> Mapping[str, object]:
+        return worker.call(
+            jobs.apply_layer,
+            stream=stream,
+            staging=directory,
+            below=[tree_path(layout, name) for name in below],
+            owners_below=_owners(layout, below),
+            space=_space(layout),
+            single_id=layout.single_id,
+            expected_diff_id=expected,
+            on_event=on_event,
+        )
+
+    return _make(staging, worker, below, make)
+
+
+def apply_directory(staging: Staging, worker: Worker, source: str, *, on_event: OnEvent) -> LayerRecord:
+    """Publish what is in the directory `source` of the host as a base layer."""
+    layout = staging.layout
+
+    def make(directory: str) -> Mapping[str, object]:
+        return worker.call(
+            jobs.apply_directory,
+            source=source,
+            staging=directory,
+            space=_space(layout),
+            single_id=layout.single_id,
+            on_event=on_event,
+        )
+
+    return _make(staging, worker, (), make)
+
+
+def capture(
+    staging: Staging,
+    worker: Worker,
+    uppers: Sequence[tuple[str, str]],
+    below: Sequence[str],
+    *,
+    ignore: Sequence[str],
+    on_event: OnEvent,
+) -> LayerRecord:
+    """Publish what the directories `uppers`, (place in the tree, directory), change over `below` as a layer."""
+    layout = staging.layout
+
+    def make(directory: str) -> Mapping[str, object]:
+        return worker.call(
+            jobs.capture_layer,
+            uppers=[list(upper) for upper in uppers],
+            below=[tree_path(layout, name) for name in below],
+            owners_below=_owners(layout, below),
+            ignore=list(ignore),
+            staging=directory,
+            space=_space(layout),
+            single_id=layout.single_id,
+            on_event=on_event,
+        )
+
+    return _make(staging, worker, below, make)
+
+
+def write_tar(layout: Layout, worker: Worker, name: str, out: Fd) -> None:
+    """Write the layer's tar as it was taken in; StoreError where tree and framing no longer make the same."""
+    record = read_layer(layout, name)
+    made = worker.call(jobs.assemble_layer, layer=layout.path("layers", name), out=out)
+    if made["diff_id"] != record.diff_id:
+        raise StoreError("write the layer", name, f"its files have changed: they make {made['diff_id']}")
+
+
+def _make(
+    staging: Staging, worker: Worker, below: Sequence[str], make: Callable[[str], Mapping[str, object]]
+) -> LayerRecord:
+    directory = staging.new_path()
+    os.mkdir(directory, 0o755)
+    try:
+        return _publish(staging, directory, below, make(directory))
+    finally:
+        # Nothing is there once it is published; what failed, or what another process published first, goes now.
+        if os.path.lexists(directory):
+            worker.call(jobs.remove_tree, path=directory)
+
+
+def _publish(staging: Staging, directory: str, below: Sequence[str], made: Mapping[str, object]) -> LayerRecord:
+    layout = staging.layout
+    diff_id = parse_diff_id(str(made["diff_id"]))
+    complete = bool(made["complete"])
+    name = f"diff-{hex_of(diff_id)}" if complete else f"chain-{hex_of(next_chain_id(chain_of(layout, below), diff_id))}"
+    size, content, entries = (int(str(made[key])) for key in ("size", "content", "entries"))
+    layer = LayerRecord(name, diff_id, size=size, content=content, entries=entries, complete=complete)
+    write_new(f"{directory}/layer", encode_layer(layer), sync=True)
+    sync_directory(directory)  # the job has synced what it made
+    with layout.publishing():
+        staging.pin(f"layers/{name}")
+        staging.publish_directory(directory, f"layers/{name}")
+        return read_layer(layout, name)
+
+
+def _owners(layout: Layout, below: Sequence[str]) -> list[str]:
+    tables = [owners_path(layout, name) for name in below]
+    return [table for table in tables if os.path.exists(table)]
+
+
+def _space(layout: Layout) -> str:
+    # Root of a user namespace has root's own map, and yet may not set trusted.* attributes (user_namespaces(7)).
+    return TRUSTED if layout.ids.kind == "host" and in_first_user_namespace() else USER

@@ -18,7 +18,6 @@ from lamina.ids.enter import become_root, unshare_user, write_map
 from lamina.linux import capability, namespaces, process, seccomp, signals
 from lamina.linux.files import close_range
 from lamina.linux.libc import call
-from lamina.linux.locks import lock
 from lamina.runtime import limits, users
 from lamina.runtime.init import exit_status, run_below_init
 from lamina.runtime.room import Room
@@ -41,7 +40,7 @@ _KEYCTL_JOIN_SESSION_KEYRING = 1
 class Launch(Plain):
     """Everything about one start, resolved.
 
-    `directory` is the container's own, with its lock; `root` where its tree is put together; `steps` those of
+    `directory` is the container's own; `root` where its tree is put together; `steps` those of
     `lamina.runtime.steps` in plain form. `user` is what `-u` says, resolved by the files of the image. `capabilities`
     are numbers: the bounding set, which root inside gets whole. `inner_map` is the id map of the container's own user
     namespace in terms of the launching process's ids (uid lines, gid lines), or empty for none. `fake_owners` answers
@@ -107,29 +106,18 @@ class Outcome(Plain):
 
 
 def launch(
-    *, plan: dict[str, object], stdin: Fd, stdout: Fd, stderr: Fd, kill_on_term: bool = False
+    *, plan: dict[str, object], lock: Fd, stdin: Fd, stdout: Fd, stderr: Fd, kill_on_term: bool = False
 ) -> dict[str, object]:
     """Run the container that `plan` (a plain `Launch`) describes and wait for its end; returns a plain `Outcome`.
 
-    The container's lock is held from before its first process to after its last. Signals that this process gets are
-    passed on to the command; with `kill_on_term` SIGTERM kills it instead. Raises Conflict where the container already
-    runs, NotFound (status 127) or Unsupported (126) where the command cannot be executed, and LaminaError or OSError
-    for what failed before.
+    `lock` holds the container's lock, which the container's first process inherits: it is held to the end, even where
+    the caller is killed. Signals that this process gets are passed on to the command; with `kill_on_term` SIGTERM kills
+    it instead. Raises NotFound (status 127) or Unsupported (126) where the command cannot be executed, and LaminaError
+    or OSError for what failed before.
     """
+    os.set_inheritable(lock, False)  # not over execve(2): the command itself must not keep it
     what = Launch(**plan)  # type: ignore[arg-type]  # plain data, as `Launch.plain` gives it
-    held = _take_lock(what.directory)
-    try:
-        return _Start(what, (stdin, stdout, stderr), kill_on_term=kill_on_term).run().plain()
-    finally:
-        os.close(held)
-
-
-def _take_lock(directory: str) -> int:
-    fd = os.open(os.path.join(directory, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    if not lock(fd):
-        os.close(fd)
-        raise Conflict("start", os.path.basename(directory)[:12], "it is running")
-    return fd
+    return _Start(what, (stdin, stdout, stderr), kill_on_term=kill_on_term).run().plain()
 
 
 class _Start:
@@ -158,6 +146,9 @@ class _Start:
         terminal = _Terminal() if self.what.tty else None
         first = os.fork()
         if first == 0:
+            for fd in (from_child, to_child):  # an end that stays open here would never read as closed
+                if fd >= 0:
+                    os.close(fd)
             _Child(self.what, self.stdio, to_caller, from_caller, terminal).be_first()
         os.close(to_caller)
         with open(from_child, "rb") as report:

@@ -294,13 +294,13 @@ def _cgroup_steps(read_only: int) -> list[Step]:
 
 def _device_steps(options: RunOptions, ids: IdMap) -> list[Step]:
     """Return /dev: nothing but binds of harmless devices, since there is no devices cgroup to rely on."""
-    safe = _attributes(_NOSUID_NOEXEC)
-    if options.privileged:
-        found: list[Step] = [steps.BindPath("/dev", "/dev", kernel.MOUNT_ATTR_NOSUID)]
-    else:
-        found = [steps.FileSystem("tmpfs", "/dev", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755,size=64k")]
-        found += [steps.BindPath(f"/dev/{name}", f"/dev/{name}", safe) for name in _DEVICES]
-        found += [steps.Link(target, text) for target, text in _LINKS]
+    # A read-only mount does not keep a device from being written, only its node from being changed: chmod(2) of
+    # /dev/null inside would be one of the host's.
+    safe = _attributes(_NOSUID_NOEXEC | kernel.MS_RDONLY)
+    names = _host_devices() if options.privileged else _DEVICES
+    found: list[Step] = [steps.FileSystem("tmpfs", "/dev", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755,size=64k")]
+    found += [steps.BindPath(f"/dev/{name}", f"/dev/{name}", safe) for name in names]
+    found += [steps.Link(target, text) for target, text in _LINKS]
     terminals = "newinstance,ptmxmode=0666,mode=0620" + (",gid=5" if ids.has(5) else "")
     found += [
         steps.FileSystem("devpts", "/dev/pts", _NOSUID_NOEXEC, terminals),
@@ -308,6 +308,12 @@ def _device_steps(options: RunOptions, ids: IdMap) -> list[Step]:
         steps.FileSystem("mqueue", "/dev/mqueue", _ALL_SAFE),
     ]
     return found + [steps.BindPath(device.source, device.target, safe) for device in options.devices]
+
+
+def _host_devices() -> list[str]:
+    """Return what lies in the host's /dev, but for links and what a container has of its own."""
+    own = {"console", "mqueue", "ptmx", "pts", "shm"}
+    return sorted(entry.name for entry in os.scandir("/dev") if entry.name not in own and not entry.is_symlink())
 
 
 def _file_steps(sources: dict[str, str]) -> list[Step]:

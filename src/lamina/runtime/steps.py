@@ -60,9 +60,12 @@ class Private(Step):
 
 
 class Stack(Step):
-    """Mount an overlay: on the root itself with target "/", which comes first, or on a directory inside."""
+    """Mount an overlay: on the root itself with target "/", which comes first, or on a directory inside.
 
-    __slots__ = ("layers", "options", "target", "upper", "userxattr", "work")
+    With `or_read_only`, the topmost layer is bound read-only where the kernel refuses it as a lower one.
+    """
+
+    __slots__ = ("layers", "options", "or_read_only", "target", "upper", "userxattr", "work")
 
     def __init__(
         self,
@@ -73,6 +76,7 @@ class Stack(Step):
         work: str,
         userxattr: bool,
         options: list[tuple[str, str]],
+        or_read_only: bool = False,
     ) -> None:
         self.target = target
         self.layers = layers
@@ -80,6 +84,7 @@ class Stack(Step):
         self.work = work
         self.userxattr = userxattr
         self.options = options
+        self.or_read_only = or_read_only
 
     @property
     def about(self) -> str:  # type: ignore[override]
@@ -98,6 +103,12 @@ class Stack(Step):
         place = room.ensure(self.target, directory=True)
         try:
             mount_overlay(self.overlay(), f"/proc/self/fd/{place}", attributes=kernel.MOUNT_ATTR_NODEV)
+        except Unsupported as error:
+            if not self.or_read_only:
+                raise
+            safe = kernel.MOUNT_ATTR_RDONLY | kernel.MOUNT_ATTR_NODEV
+            bind(self.layers[-1], f"/proc/self/fd/{place}", safe, recursive=True)
+            room.notes.append(f"{self.target} is read-only: {error.reason}")
         finally:
             os.close(place)
 
@@ -243,7 +254,7 @@ class Mask(Step):
             if stat.S_ISDIR(os.fstat(place).st_mode):
                 kernel.mount("tmpfs", f"/proc/self/fd/{place}", "tmpfs", _SAFE | kernel.MS_RDONLY, "size=0,mode=555")
             else:
-                bind("/dev/null", f"/proc/self/fd/{place}", 0, recursive=False)
+                bind("/dev/null", f"/proc/self/fd/{place}", kernel.MOUNT_ATTR_RDONLY, recursive=False)
         finally:
             os.close(place)
 

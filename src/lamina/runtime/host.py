@@ -1,0 +1,157 @@
+"""The machine itself as the lowest layer: which of its mounts become overlays, and which are only shown.
+
+An overlay shows one file system, not what is mounted below it, so every mount point of the host is laid over on its
+own, each with an upper of its own. As root the root file system is one lower directory, whatever is mounted in it. In
+a user namespace that is refused (EINVAL: what is mounted on it is locked there), so a directory that has mounts below
+it is taken apart: its children are laid over one by one, down to those that have none.
+
+What no overlay can lie over (a file that is a mount point, a file system that is no lower layer) is bound read-only.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from lamina.linux import mount as kernel
+from lamina.runtime import steps
+from lamina.runtime.plan import Base, overlay_options
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from lamina.ids.map import IdMap
+    from lamina.linux.mountinfo import MountPoint
+    from lamina.runtime.steps import Step
+
+#: Trees that a container has of its own: nothing of the host's is shown there.
+OWN = ("/proc", "/sys", "/dev")
+
+_READ_ONLY = kernel.MOUNT_ATTR_RDONLY | kernel.MOUNT_ATTR_NODEV | kernel.MOUNT_ATTR_NOSUID
+
+
+class Over:
+    """What lies over the host: the base of the tree, and its uppers as (place, name in the container's directory)."""
+
+    __slots__ = ("base", "uppers")
+
+    def __init__(self, base: Base, uppers: list[tuple[str, str]]) -> None:
+        self.base = base
+        self.uppers = uppers
+
+
+def host_base(
+    points: list[MountPoint],
+    layers: list[str],
+    directory: str,
+    ids: IdMap,
+    *,
+    hidden: str,
+    throw_away: bool,
+) -> Over:
+    """Return the base that shows the host, with `layers` (changes bound to it, base first) over its root.
+
+    `points` are the mounts as mountinfo lists them, `hidden` a directory that is covered: the store's own. Looks at
+    directories of the host; changes nothing.
+    """
+    taker = _Taker(_visible(points), layers, directory, ids, throw_away=throw_away)
+    taker.take_root()
+    cover: list[Step] = [steps.Mask(hidden)] if hidden else []
+    base = Base([*taker.steps, *cover], directories=taker.directories, needed=taker.needed)
+    return Over(base, taker.uppers)
+
+
+def _visible(points: list[MountPoint]) -> list[str]:
+    """Return the paths where something is mounted that a container should see, parents first, each once."""
+    paths = {point.path for point in points}
+    return sorted(path for path in paths if path != "/" and not any(_within(path, own) for own in OWN))
+
+
+def _within(path: str, directory: str) -> bool:
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
+
+
+class _Taker:
+    """Takes the host apart into steps."""
+
+    def __init__(self, mounted: list[str], layers: list[str], directory: str, ids: IdMap, *, throw_away: bool) -> None:
+        self.mounted = mounted
+        self.layers = layers
+        self.directory = directory
+        self.whole = ids.kind == "host"  # a directory may be a lower layer though something is mounted in it
+        self.userxattr = ids.kind != "host"
+        self.options = overlay_options(ids, throw_away=throw_away)
+        self.steps: list[Step] = []
+        self.directories: list[str] = []
+        self.needed: list[tuple[str, bool]] = []
+        self.uppers: list[tuple[str, str]] = []
+
+    def take_root(self) -> None:
+        """Lay over the root: as one, or over a tree of names alone whose directories are then laid over each."""
+        lowest = [f"{self.directory}/targets"]
+        if self.whole or not self.mounted:
+            self._lay_over("/", [*lowest, "/", *self.layers])
+            for path in self.mounted:
+                self._take_mount(path)
+        else:
+            self._lay_over("/", [*lowest, *self.layers])
+            self._take_apart("/")
+
+    def _take_mount(self, path: str) -> None:
+        if _is_directory(path):
+            self._lay_over(path, [path])
+        else:
+            self._bind(path)
+
+    def _take_apart(self, directory: str) -> None:
+        for name in _names(directory):
+            path = os.path.join(directory, name)
+            if path in OWN:
+                continue
+            if os.path.islink(path):
+                self.steps.append(steps.Link(path, os.readlink(path)))
+            elif not _is_directory(path):
+                self.needed.append((path, False))
+                self._bind(path)
+            elif not os.access(path, os.R_OK | os.X_OK):
+                self.needed.append((path, True))  # its name is shown, as its content cannot be
+            elif any(_within(mounted, path) and mounted != path for mounted in self.mounted):
+                self.needed.append((path, True))
+                self._take_apart(path)
+            else:
+                self.needed.append((path, True))
+                self._lay_over(path, [path])
+
+    def _lay_over(self, path: str, lowers: list[str]) -> None:
+        number = len(self.uppers)
+        name, work = (f"upper{number}", f"work{number}") if number else ("upper", "work")
+        self.uppers.append((path.strip("/"), name))
+        upper = f"{self.directory}/{name}"
+        self.directories += [upper, f"{self.directory}/{work}"]
+        self.steps.append(
+            steps.Stack(
+                path,
+                layers=lowers,
+                upper=upper,
+                work=f"{self.directory}/{work}",
+                userxattr=self.userxattr,
+                options=self.options,
+                or_read_only=path != "/",
+            )
+        )
+
+    def _bind(self, path: str) -> None:
+        self.steps.append(steps.BindPath(path, path, _READ_ONLY))
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return sorted(os.listdir(directory))
+    except PermissionError:
+        return []
+
+
+def _is_directory(path: str) -> bool:
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except OSError:
+        return False

@@ -1,0 +1,147 @@
+"""Run a command in a container of a store: plan, prepare, launch, and note how it ended."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from lamina.errors import Unsupported
+from lamina.ids.worker import Fd
+from lamina.runtime.launch import Outcome, launch
+from lamina.runtime.plan import Base, ImageFacts, Plan, image_base, plan, prepare
+from lamina.store.containers import (
+    ContainerRecord,
+    ContainerState,
+    add_ignored,
+    read_state,
+    write_state,
+    write_uppers,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from lamina.ids.worker import Worker
+    from lamina.runtime.spec import RunOptions
+    from lamina.store.images import ImageRecord
+    from lamina.store.layout import Layout
+
+
+class Streams:
+    """The descriptors that a command gets as standard input, output and error. They stay the caller's."""
+
+    __slots__ = ("stderr", "stdin", "stdout")
+
+    def __init__(self, stdin: int = 0, stdout: int = 1, stderr: int = 2) -> None:
+        self.stdin = stdin
+        self.stdout = stdout
+        self.stderr = stderr
+
+
+def run_container(
+    layout: Layout,
+    worker: Worker,
+    record: ContainerRecord,
+    image: ImageRecord | None,
+    options: RunOptions,
+    *,
+    streams: Streams,
+    lock: int,
+    throw_away: bool,
+    term: str = "",
+    kill_on_term: bool = False,
+) -> Outcome:
+    """Run the command of `options` in the container and wait for its end.
+
+    `lock` is the container's, held by the caller (`hold_container`). With `throw_away` the upper is not written to disk
+    for keeping, and nobody may mount it again. Raises what `plan` and `launch` raise; how it ended is noted in the
+    container's state even then.
+    """
+    what = plan_container(layout, record, image, options, throw_away=throw_away, term=term)
+    prepare(what)
+    durable = not throw_away
+    state = read_state(layout, record.id)
+    state = ContainerState(started=time.time_ns(), command=what.launch.argv)
+    write_state(layout, record.id, state, durable=durable)
+    status = None
+    try:
+        outcome = _launch(worker, what, streams, lock, kill_on_term=kill_on_term)
+        status = outcome.status
+        add_ignored(layout, record.id, outcome.made)
+    except Exception as error:
+        status = getattr(error, "status", 125)
+        raise
+    finally:
+        state.finished, state.exit_code = time.time_ns(), status
+        write_state(layout, record.id, state, durable=durable)
+    return outcome
+
+
+def _launch(worker: Worker, what: Plan, streams: Streams, lock: int, *, kill_on_term: bool) -> Outcome:
+    result = worker.call(
+        launch,
+        plan=what.launch.plain(),
+        lock=Fd(lock),
+        stdin=Fd(streams.stdin),
+        stdout=Fd(streams.stdout),
+        stderr=Fd(streams.stderr),
+        kill_on_term=kill_on_term,
+    )
+    return Outcome(**result)  # type: ignore[arg-type]  # plain data, as `Outcome.plain` gives it
+
+
+def plan_container(
+    layout: Layout,
+    record: ContainerRecord,
+    image: ImageRecord | None,
+    options: RunOptions,
+    *,
+    throw_away: bool,
+    term: str = "",
+) -> Plan:
+    """Return the plan for a command in the container. For one over the host, note where its uppers lie."""
+    directory = record.directory(layout)
+    base = _host_base(layout, record, throw_away=throw_away) if record.host else None
+    if base is None:
+        trees = [layout.path("layers", name, "tree") for name in record.layers]
+        base = image_base(trees, directory, layout.ids, throw_away=throw_away)
+    return plan(
+        base,
+        facts_of(image),
+        options,
+        directory=directory,
+        ids=layout.ids,
+        hostname=record.id[:12],
+        term=term,
+    )
+
+
+def facts_of(image: ImageRecord | None) -> ImageFacts:
+    """Return an image's defaults for the process; the host has a shell for a command."""
+    if image is None:
+        return ImageFacts(command=["sh"])
+    return ImageFacts(
+        command=image.cmd,
+        entrypoint=image.entrypoint,
+        env=dict(_pair(line) for line in image.env),
+        user=image.user,
+        workdir=image.workdir,
+    )
+
+
+def _pair(line: str) -> tuple[str, str]:
+    name, _, value = line.partition("=")
+    return name, value
+
+
+def _host_base(layout: Layout, record: ContainerRecord, *, throw_away: bool) -> Base:
+    from lamina.linux.mountinfo import mount_points
+    from lamina.runtime.host import host_base
+
+    if not os.path.isdir("/proc/self"):
+        raise Unsupported("run over the host", "/", "/proc is not mounted, so its mounts are not known")
+    trees = [layout.path("layers", name, "tree") for name in record.layers]
+    over = host_base(
+        mount_points(), trees, record.directory(layout), layout.ids, hidden=layout.root, throw_away=throw_away
+    )
+    write_uppers(layout, record.id, over.uppers)
+    return over.base

@@ -1,9 +1,9 @@
 """The machine itself as the lowest layer: which of its mounts become overlays, and which are only shown.
 
 An overlay shows one file system, not what is mounted below it, so every mount point of the host is laid over on its
-own, each with an upper of its own. As root the root file system is one lower directory, whatever is mounted in it. In
-a user namespace that is refused (EINVAL: what is mounted on it is locked there), so a directory that has mounts below
-it is taken apart: its children are laid over one by one, down to those that have none.
+own, each with an upper of its own. As root the root file system can be one lower directory, whatever is mounted in it.
+In a user namespace that is refused (EINVAL: what is mounted on it is locked there), so a directory that has mounts
+below it is taken apart: its children are laid over one by one, down to those that have none.
 
 What no overlay can lie over (a file that is a mount point, a file system that is no lower layer) is bound read-only.
 """
@@ -15,7 +15,7 @@ import stat
 
 from lamina.linux import mount as kernel
 from lamina.runtime import steps
-from lamina.runtime.plan import Base, overlay_options
+from lamina.runtime.plan import Base, Target, overlay_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def host_base(
     directories of the host; changes nothing.
     """
     taker = _Taker(_visible(points), layers, directory, ids, throw_away=throw_away)
-    taker.take_root()
+    taker.take(hidden)
     cover: list[Step] = [steps.Mask(hidden)] if hidden else []
     base = Base([*taker.steps, *cover], directories=taker.directories, needed=taker.needed)
     return Over(base, taker.uppers)
@@ -77,24 +77,29 @@ class _Taker:
         self.mounted = mounted
         self.layers = layers
         self.directory = directory
-        self.whole = ids.kind == "host"  # a directory may be a lower layer though something is mounted in it
+        self.may_be_whole = ids.kind == "host"
         self.userxattr = ids.kind != "host"
         self.options = overlay_options(ids, throw_away=throw_away)
         self.steps: list[Step] = []
         self.directories: list[str] = []
-        self.needed: list[tuple[str, bool]] = []
+        self.needed: list[Target] = []
         self.uppers: list[tuple[str, str]] = []
 
-    def take_root(self) -> None:
-        """Lay over the root: as one, or over a tree of names alone whose directories are then laid over each."""
-        lowest = [f"{self.directory}/targets"]
-        if self.whole or not self.mounted:
-            self._lay_over("/", [*lowest, "/", *self.layers])
+    def take(self, hidden: str) -> None:
+        """Lay over the root as one, or over a tree of names alone whose directories are then laid over each.
+
+        A layer that lies inside another one is refused (ELOOP), and those of a store lie inside the host's root: with
+        them the root is taken apart down to the store, which no overlay then contains.
+        """
+        if self.may_be_whole and not self.layers:
+            self._lay_over("/", ["/"])
             for path in self.mounted:
                 self._take_mount(path)
         else:
-            self._lay_over("/", [*lowest, *self.layers])
-            self._take_apart("/")
+            if self.layers:
+                self.mounted.append(hidden)
+            self._lay_over("/", [f"{self.directory}/targets", *self.layers])
+            self._take_apart("/", hidden)
 
     def _take_mount(self, path: str) -> None:
         if _is_directory(path):
@@ -102,24 +107,34 @@ class _Taker:
         else:
             self._bind(path)
 
-    def _take_apart(self, directory: str) -> None:
+    def _take_apart(self, directory: str, hidden: str) -> None:
         for name in _names(directory):
             path = os.path.join(directory, name)
-            if path in OWN:
+            if path in (*OWN, hidden) or self._is_replaced(path):
                 continue
             if os.path.islink(path):
-                self.steps.append(steps.Link(path, os.readlink(path)))
+                self.needed.append(Target(path, link=os.readlink(path)))
             elif not _is_directory(path):
-                self.needed.append((path, False))
+                self.needed.append(Target(path))
                 self._bind(path)
-            elif not os.access(path, os.R_OK | os.X_OK):
-                self.needed.append((path, True))  # its name is shown, as its content cannot be
-            elif any(_within(mounted, path) and mounted != path for mounted in self.mounted):
-                self.needed.append((path, True))
-                self._take_apart(path)
             else:
-                self.needed.append((path, True))
-                self._lay_over(path, [path])
+                self.needed.append(Target(path, directory=True, mode=stat.S_IMODE(os.lstat(path).st_mode)))
+                self._take_directory(path, hidden)
+
+    def _take_directory(self, path: str, hidden: str) -> None:
+        if not os.access(path, os.R_OK | os.X_OK):
+            return  # its name is shown, as its content cannot be
+        if any(_within(mounted, path) and mounted != path for mounted in self.mounted):
+            self._take_apart(path, hidden)
+        else:
+            self._lay_over(path, [path, *filter(os.path.isdir, (layer + path for layer in self.layers))])
+
+    def _is_replaced(self, path: str) -> bool:
+        """Tell whether the topmost layer that has the name deletes it, or has something else than a directory there."""
+        for layer in reversed(self.layers):
+            if os.path.lexists(layer + path):
+                return not _is_directory(layer + path)
+        return False
 
     def _lay_over(self, path: str, lowers: list[str]) -> None:
         number = len(self.uppers)

@@ -74,10 +74,40 @@ class ImageFacts(Plain):
         self.workdir = workdir
 
 
+class Target(Plain):
+    """A name that must exist to be mounted on: a directory, an empty file, or with `link` a copy of a symbolic link.
+
+    `path` is the one inside.
+    """
+
+    __slots__ = ("directory", "link", "mode", "path")
+
+    def __init__(self, path: str, *, directory: bool = False, mode: int = 0, link: str = "") -> None:
+        self.path = path
+        self.directory = directory
+        self.mode = mode or (0o755 if directory else 0o644)
+        self.link = link
+
+    def make(self, tree: str) -> None:
+        """Make it in `tree`; what is there stays."""
+        path = tree + self.path
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        if os.path.lexists(path):
+            return
+        if self.link:
+            os.symlink(self.link, path)
+            return
+        if self.directory:
+            os.mkdir(path)
+        else:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC))
+        os.chmod(path, self.mode)
+
+
 class Plan:
     """A launch, and what must exist before it: `files` by host path, and `targets`, the places to mount on.
 
-    The targets (path inside, whether a directory) are made in `targets_tree`, which stands below the image's layers:
+    The targets are made in `targets_tree`, which stands below the image's layers:
     where the image has the name, its own shows; where it has not, there is something to mount on, and nothing has to be
     made in the upper that a commit would have to leave out again.
     """
@@ -90,7 +120,7 @@ class Plan:
         *,
         directories: list[str],
         files: list[tuple[str, bytes]],
-        targets: list[tuple[str, bool]],
+        targets: list[Target],
         targets_tree: str,
     ) -> None:
         self.launch = launch
@@ -103,14 +133,12 @@ class Plan:
 class Base:
     """What stands at the bottom of the tree: the steps that mount it, the directories that these need, and its uppers.
 
-    `needed` are names that the lowest tree must hold: (path inside, whether a directory).
+    `needed` are names that the lowest tree must hold.
     """
 
     __slots__ = ("directories", "needed", "steps")
 
-    def __init__(
-        self, stack: list[Step], *, directories: list[str], needed: list[tuple[str, bool]] | None = None
-    ) -> None:
+    def __init__(self, stack: list[Step], *, directories: list[str], needed: list[Target] | None = None) -> None:
         self.steps = stack
         self.directories = directories
         self.needed = needed or []
@@ -198,15 +226,8 @@ def prepare(what: Plan) -> None:
         with open(path, "wb") as file:
             file.write(content)
         os.chmod(path, 0o644)
-    for inside, is_directory in what.targets:
-        _make_target(what.targets_tree + inside, directory=is_directory)
-
-
-def _make_target(path: str, *, directory: bool) -> None:
-    os.makedirs(path if directory else os.path.dirname(path), mode=0o755, exist_ok=True)
-    if not directory:
-        with open(path, "ab"):
-            os.chmod(path, 0o644)
+    for target in what.targets:
+        target.make(what.targets_tree)
 
 
 def _argv(facts: ImageFacts, options: RunOptions) -> list[str]:
@@ -378,19 +399,19 @@ def _attributes(flags: int) -> int:
     return sum(attribute for attribute, flag in kernel.ATTRIBUTE_FLAGS if flags & flag)
 
 
-def _targets(mounts: list[Step]) -> list[tuple[str, bool]]:
+def _targets(mounts: list[Step]) -> list[Target]:
     """Return the places that must exist before anything is mounted: those that lie in no other mount of the plan."""
-    found: list[tuple[str, bool]] = []
+    found: list[Target] = []
     for step in mounts:
         match step:
-            case steps.FileSystem(target=target):
+            case steps.FileSystem(target=path):
                 directory = True
-            case steps.BindPath(target=target, source=source, create=create):
+            case steps.BindPath(target=path, source=source, create=create):
                 directory = create or os.path.isdir(source)
             case _:
                 continue
-        if ".." not in target.split("/") and not any(_is_below(target, above) for above, _ in found):
-            found.append((target, directory))
+        if ".." not in path.split("/") and not any(_is_below(path, above.path) for above in found):
+            found.append(Target(path, directory=directory))
     return found
 
 

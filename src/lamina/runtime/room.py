@@ -16,7 +16,7 @@ class Room:
     user should know.
     """
 
-    __slots__ = ("_device", "_root", "made", "namespace", "notes", "path")
+    __slots__ = ("_devices", "_root", "made", "namespace", "notes", "path")
 
     def __init__(self, path: str, namespace: MountNamespace) -> None:
         self.path = path
@@ -24,12 +24,18 @@ class Room:
         self.made: list[str] = []
         self.notes: list[str] = []
         self._root = -1
-        self._device = -1
+        self._devices: set[int] = set()  # of the overlays: what is made elsewhere lands in no upper
 
     def enter_root(self) -> None:
         """Take what is mounted on `path` now as the root in which targets are resolved."""
         self._root = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._device = os.fstat(self._root).st_dev
+        self.add_overlay("/")
+
+    def add_overlay(self, target: str) -> None:
+        """Note that an overlay is mounted on `target`: what is made in it lands in an upper."""
+        place = self.find(target)
+        self._devices.add(os.fstat(place).st_dev)
+        os.close(place)
 
     @property
     def root(self) -> int:
@@ -64,7 +70,7 @@ class Room:
                     os.mkdir(name, 0o755, dir_fd=parent)
                 else:
                     os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=parent))
-                if os.fstat(parent).st_dev == self._device:
+                if os.fstat(parent).st_dev in self._devices:
                     self.made.append(os.fsdecode(path))
                 return path
             return link if link.startswith(b"/") else os.path.join(head, link)

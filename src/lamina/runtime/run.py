@@ -106,7 +106,7 @@ def plan_container(
         base = image_base(trees, directory, layout.ids, throw_away=throw_away)
     return plan(
         base,
-        facts_of(image),
+        facts_of(record, image),
         options,
         directory=directory,
         ids=layout.ids,
@@ -115,12 +115,12 @@ def plan_container(
     )
 
 
-def facts_of(image: ImageRecord | None) -> ImageFacts:
-    """Return an image's defaults for the process; the host has a shell for a command."""
+def facts_of(record: ContainerRecord, image: ImageRecord | None) -> ImageFacts:
+    """Return an image's defaults for the process; over the host, the command is a shell where nothing else is said."""
     if image is None:
         return ImageFacts(command=["sh"])
     return ImageFacts(
-        command=image.cmd,
+        command=image.cmd or (["sh"] if record.host and not image.entrypoint else []),
         entrypoint=image.entrypoint,
         env=dict(_pair(line) for line in image.env),
         user=image.user,

@@ -103,6 +103,7 @@ class Stack(Step):
         place = room.ensure(self.target, directory=True)
         try:
             mount_overlay(self.overlay(), f"/proc/self/fd/{place}", attributes=kernel.MOUNT_ATTR_NODEV)
+            room.add_overlay(self.target)
         except Unsupported as error:
             if not self.or_read_only:
                 raise

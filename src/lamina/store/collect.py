@@ -82,7 +82,7 @@ def new_trash(staging: Staging) -> str:
 
 def empty_trash(worker: Worker, trash: str) -> int:
     """Remove the directory with all that is in it, and return how many bytes that frees."""
-    size = int(worker.call(jobs.disk_usage, path=trash)["bytes"])
+    size = int(worker.call(jobs.disk_usage, path=trash)["bytes"]) if os.listdir(trash) else 0
     worker.call(jobs.remove_tree, path=trash)
     return size
 

@@ -58,7 +58,7 @@ def environment(name: str, **more: str) -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE": "1",
         "SHELL": "/bin/sh",
         "USER": name,
-        **{key: os.environ[key] for key in ("CI", "TERM") if key in os.environ},
+        **{key: os.environ[key] for key in ("CI", "PYTEST_ADDOPTS", "TERM") if key in os.environ},
         **more,
     }
 

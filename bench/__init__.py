@@ -1,0 +1,1 @@
+"""Measurements of lamina beside other programs: `make bench`."""

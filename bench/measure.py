@@ -1,0 +1,72 @@
+"""Timing programs in turns."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A command line to time; `version` is what it says of itself."""
+
+    name: str
+    argv: list[str]
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How long a program took, in seconds, each time."""
+
+    name: str
+    version: str
+    argv: list[str]
+    seconds: list[float]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+    @property
+    def fastest(self) -> float:
+        return min(self.seconds)
+
+    def plain(self) -> dict[str, object]:
+        """Return the result as data for JSON."""
+        return {"name": self.name, "version": self.version, "argv": self.argv, "seconds": self.seconds}
+
+
+def take_turns(programs: list[Program], *, rounds: int, env: dict[str, str]) -> list[Result]:
+    """Run each program once a round, and once before that is not counted."""
+    seconds: dict[str, list[float]] = {program.name: [] for program in programs}
+    for number in range(rounds + 1):
+        for program in programs:
+            start = time.perf_counter()
+            subprocess.run(program.argv, check=True, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            if number:
+                seconds[program.name].append(time.perf_counter() - start)
+    return [Result(program.name, program.version, program.argv, seconds[program.name]) for program in programs]
+
+
+def version_of(program: str) -> str:
+    """Return the first line of what `program --version` prints."""
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[0]
+
+
+def machine() -> dict[str, object]:
+    """Return what a reader has to know to compare."""
+    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return {
+        "kernel": platform.release(),
+        "processor": models[0].partition(":")[2].strip() if models else platform.machine(),
+        "processors": os.cpu_count(),
+        "python": platform.python_version(),
+        "user": "root" if os.geteuid() == 0 else "ordinary",
+    }

@@ -11,10 +11,10 @@ tables that exist, each lying beside its tree. `space` is the xattr space of the
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from lamina.ids.worker import Fd
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from lamina.events import OnEvent
 

@@ -64,6 +64,22 @@ def _make_record(key: bytes, value: bytes) -> bytes:
     return b"%d%b" % (length, rest)
 
 
+def xattr_key(name: bytes) -> bytes:
+    """Return the key of the xattr `name`. A key cannot hold `=`: GNU tar writes it as %3D, and %25 for `%`.
+
+    Names without need for it stay as they are, since other readers take keys as they stand.
+    """
+    if b"=" in name or b"%3D" in name or b"%25" in name:
+        name = name.replace(b"%", b"%25").replace(b"=", b"%3D")
+    return XATTR + name
+
+
+def xattr_name(key: bytes) -> bytes:
+    """Return the name of the xattr that the key `XATTR`... stands for."""
+    name = key[len(XATTR) :]
+    return name.replace(b"%3D", b"=").replace(b"%25", b"%") if b"%" in name else name
+
+
 def time(value: bytes) -> int:
     """Return decimal seconds as nanoseconds, cut off after the ninth digit; BadHeader for what is no number."""
     whole, _, fraction = value.partition(b".")

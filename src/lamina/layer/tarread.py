@@ -266,7 +266,7 @@ def _apply(entry: Entry, records: pax.Records) -> int:
     size = entry.size
     for key, value in records.items():
         if key.startswith(pax.XATTR):
-            entry.xattrs[key[len(pax.XATTR) :]] = value
+            entry.xattrs[pax.xattr_name(key)] = value
         elif not value:  # an empty value takes a global record back
             continue
         elif key == b"path":

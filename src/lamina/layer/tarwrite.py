@@ -16,7 +16,7 @@ END = tarheader.ZEROS * 2
 
 def header(entry: Entry) -> bytes:
     """Return everything of `entry` that comes before its content."""
-    records = {pax.XATTR + name: value for name, value in entry.xattrs.items()}
+    records = {pax.xattr_key(name): value for name, value in entry.xattrs.items()}
     prefix, name = _split_name(entry.name)
     if name is None:
         records[b"path"] = entry.name

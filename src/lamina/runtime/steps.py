@@ -204,10 +204,8 @@ class BindPath(Step):
 
     def describe(self, root: str) -> list[str]:
         target = quote(root + self.target)
-        make = (
-            f"[ -e {target} ] || if [ -d {quote(self.source)} ]; then mkdir -p {target}; "
-            f"else mkdir -p {quote(os.path.dirname(root + self.target))}; : >{target}; fi"
-        )
+        directory = self.create or os.path.isdir(self.source)
+        make = f"mkdir -p {target}" if directory else f"[ -e {target} ] || touch {target}"
         lines = [f"mkdir -p {quote(self.source)}"] if self.create else []
         lines += [make, f"mount --rbind {quote(self.source)} {target}"]
         words = [word for flag, word in _MOUNT_WORDS if _as_attribute(flag) & self.attributes]

@@ -1,0 +1,197 @@
+"""A plan as the shell script that does the same: mkdir, mount, unshare, pivot_root and setpriv, one comment a step.
+
+What no shell tool can do stands as a comment in its place. The script needs util-linux and makes everything in a
+directory of its own. Once the root has changed, the tools are those of the image; where it has no umount(8) or
+setpriv(1), the tree is moved over the root instead (as switch_root(8) does) and left to the tools of the host.
+"""
+
+from __future__ import annotations
+
+import os
+
+from lamina.ids.map import IdMap
+from lamina.linux import capability
+from lamina.runtime import steps, users
+from lamina.runtime.launch import Launch
+from lamina.runtime.plan import Plan
+from lamina.runtime.shell import command, quote
+
+_TOOLS = ("umount", "setpriv", "env")
+
+
+def explain(what: Plan, ids: IdMap, *, keep: bool) -> str:
+    """Return the script for a plan whose directory does not exist yet: the script makes it.
+
+    With `keep` the directory stays, for what the command wrote; else it is removed at the end.
+    """
+    launch = what.launch
+    unshare = command(_unshare(launch, ids))
+    inner = "\n".join(f"  {line}" if line else "" for line in _inner(what))
+    quoted = "'\n" + inner.replace("'", "'\\''") + "\n'"
+    stdin = "" if launch.stdin else " </dev/null"
+    lines = [
+        "#!/bin/sh",
+        f"# What `lamina run` does to run: {command(launch.argv)}",
+        "set -eu",
+        "",
+        "# 1. the container's own directory: an empty upper and work, places to mount on, files of /etc",
+        *_prepare_lines(what),
+        "",
+        f"# 2. namespaces: {_namespace_words(launch, ids)}",
+        *([f"# {ids.describe()}"] if ids.kind != "host" else []),
+        "status=0",
+        f"{unshare} {quoted}{stdin} || status=$?",
+        "",
+        "# last: " + ("what the command wrote stays in the upper" if keep else "the upper is thrown away"),
+        f"echo {quote('what changed: ' + launch.directory + '/upper')} >&2" if keep else _removal(launch, ids),
+        "exit $status",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _unshare(launch: Launch, ids: IdMap) -> list[str]:
+    words = ["unshare"]
+    if ids.kind != "host":
+        words += ["--user", "--map-root-user", *(["--map-auto"] if ids.kind == "range" else [])]
+    words += ["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--ipc", "--uts", "--cgroup"]
+    if launch.network == "none":
+        words.append("--net")
+    return [*words, "--", "sh", "-euc"]
+
+
+def _namespace_words(launch: Launch, ids: IdMap) -> str:
+    own = ["user"] if ids.kind != "host" else []
+    own += ["mount", "pid", "ipc", "uts", "cgroup", *(["network"] if launch.network == "none" else [])]
+    return ", ".join(own) + "; the command is process 1 in them"
+
+
+def _removal(launch: Launch, ids: IdMap) -> str:
+    remove = command(["rm", "-rf", launch.directory])
+    if ids.kind == "range":
+        return f"unshare --user --map-root-user --map-auto {remove}  # its files may belong to ids of the range"
+    # overlayfs leaves a directory without any permission in work
+    return f"chmod -R u+rwX {quote(launch.directory)} && {remove}" if ids.kind == "single" else remove
+
+
+def _prepare_lines(what: Plan) -> list[str]:
+    lines = [command(["mkdir", "-p", what.targets_tree, *what.directories])]
+    for path, content in what.files:
+        text = content.decode("utf-8", "surrogateescape")
+        lines.append(f"printf %s {quote(text)} >{quote(path)}")
+    directories = [what.targets_tree + target.path for target in what.targets if target.directory]
+    files = [what.targets_tree + target.path for target in what.targets if not target.directory and not target.link]
+    parents = sorted({os.path.dirname(path) for path in files} - set(directories))
+    lines.append(command(["mkdir", "-p", *directories, *parents]))
+    if files:
+        lines.append(command(["touch", *files]))
+    lines += [
+        command(["ln", "-s", target.link, what.targets_tree + target.path]) for target in what.targets if target.link
+    ]
+    return lines
+
+
+def _inner(what: Plan) -> list[str]:
+    launch = what.launch
+    lines: list[str] = []
+    number = 3
+    about = ""
+    for plain in launch.steps:
+        step = steps.from_plain(plain)
+        if isinstance(step, steps.Pivot):
+            break
+        if step.about and step.about != about:
+            about = step.about
+            lines += ["", f"# {number}. {about}"]
+            number += 1
+        lines += step.describe(launch.root)
+    lines += ["", f"# {number}. the host name", command(["hostname", launch.hostname])]
+    if launch.network == "none":
+        lines.append("if command -v ip >/dev/null; then ip link set lo up; fi")
+    lines += _limit_lines(launch)
+    lines += ["", *(f"# {text}" for text in _beyond_shell(launch))]
+    return lines + _ending(launch, _trees(launch), number + 1)
+
+
+def _limit_lines(launch: Launch) -> list[str]:
+    words = [f"--{limit['name']}={_limit(limit['soft'])}:{_limit(limit['hard'])}" for limit in launch.ulimits]
+    return [command(["prlimit", "--pid", "$$", *words]).replace("'$$'", "$$")] if words else []
+
+
+def _limit(value: object) -> str:
+    return "unlimited" if value == -1 else str(value)
+
+
+def _beyond_shell(launch: Launch) -> list[str]:
+    """Name what lamina does and no shell tool can."""
+    found = ["a session keyring of its own; descriptors of the caller closed; statuses 125 to 127 told apart"]
+    if launch.fake_owners:
+        found.append("a seccomp filter answers chown, setgroups and mknod of devices with success: there is one id")
+    if launch.init:
+        found.append("--init: a process before the command that passes signals on and reaps orphans")
+    if launch.tty:
+        found.append("-t: a terminal out of the container's own /dev/pts, passed through")
+    return [f"only lamina: {text}" for text in found]
+
+
+def _trees(launch: Launch) -> list[str]:
+    """Return the lower directories of the root, topmost first."""
+    for plain in launch.steps:
+        step = steps.from_plain(plain)
+        if isinstance(step, steps.Stack) and step.target == "/":
+            return step.layers[::-1]
+    return []
+
+
+def _find(trees: list[str], *paths: str) -> str:
+    """Return the first of these files that a tree has, topmost tree first, or nothing."""
+    found = (tree + path for tree in trees for path in paths)
+    return next((path for path in found if os.path.isfile(path) and not os.path.islink(path)), "")
+
+
+def _ending(launch: Launch, trees: list[str], number: int) -> list[str]:
+    """Return the lines from the change of the root to the command."""
+    passwd, group = (users.read_database(_find(trees, f"/etc/{name}")) for name in ("passwd", "group"))
+    user = users.resolve(launch.user, passwd, group)
+    env = {"HOME": user.home, **launch.env}
+    variables = ["env", "-i", *(f"{name}={value}" for name, value in env.items())]
+    bounding = ",".join(["-all", *(f"+{capability.NAMES[number].lower()}" for number in launch.capabilities)])
+    privileges = [f"--bounding-set={bounding}", "--inh-caps=-all"]
+    if launch.no_new_privileges:
+        privileges.append("--no-new-privs")
+    last = [f"# {number + 1}. capabilities, user, environment; the command takes the place of this shell"]
+    if all(_find(trees, f"/usr/bin/{tool}", f"/bin/{tool}") for tool in _TOOLS):
+        return [*_pivot(launch, number), "", *last, _with_tools_of_image(launch, user, privileges, variables)]
+    return [*_move(launch, number), "", *last, _with_tools_of_host(launch, user, privileges, variables)]
+
+
+def _pivot(launch: Launch, number: int) -> list[str]:
+    made = [f"mkdir -p {quote(launch.workdir)}"] if launch.create_workdir and launch.workdir != "/" else []
+    pivot = steps.Pivot().describe(launch.root)[:-1]
+    return [f"# {number}. {steps.Pivot.about}", *pivot, *made, f"cd {quote(launch.workdir)}"]
+
+
+def _with_tools_of_image(launch: Launch, user: users.User, privileges: list[str], variables: list[str]) -> str:
+    if user.uid or user.gid:
+        listed = ",".join(map(str, user.groups or [user.gid]))
+        privileges = [*privileges, f"--reuid={user.uid}", f"--regid={user.gid}", f"--groups={listed}"]
+    return f"exec {command(['setpriv', *privileges, '--', *variables, *launch.argv])}"
+
+
+def _move(launch: Launch, number: int) -> list[str]:
+    return [
+        f"# {number}. the tree becomes the root; the image lacks one of {', '.join(_TOOLS)}: the host's tools do it",
+        f"cd {quote(launch.root)}",
+        "mount --move . /",
+    ]
+
+
+def _with_tools_of_host(launch: Launch, user: users.User, privileges: list[str], variables: list[str]) -> str:
+    entering = ["--root=.", f"--wd={launch.workdir}"]
+    if user.uid or user.gid:
+        entering += [f"--setgid={user.gid}", f"--setuid={user.uid}"]
+    tools = [
+        command(variables),
+        f'"$(command -v setpriv)" {command(privileges)} --',
+        f'"$(command -v unshare)" {command(entering)} --',
+    ]
+    return f"exec {' '.join(tools)} {command(launch.argv)}"

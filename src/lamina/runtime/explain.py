@@ -109,7 +109,7 @@ def _inner(what: Plan) -> list[str]:
         lines.append("if command -v ip >/dev/null; then ip link set lo up; fi")
     lines += _limit_lines(launch)
     lines += ["", *(f"# {text}" for text in _beyond_shell(launch))]
-    return lines + _ending(launch, _trees(launch), number + 1)
+    return lines + _ending(launch, number + 1)
 
 
 def _limit_lines(launch: Launch) -> list[str]:
@@ -133,24 +133,22 @@ def _beyond_shell(launch: Launch) -> list[str]:
     return [f"only lamina: {text}" for text in found]
 
 
-def _trees(launch: Launch) -> list[str]:
-    """Return the lower directories of the root, topmost first."""
-    for plain in launch.steps:
-        step = steps.from_plain(plain)
-        if isinstance(step, steps.Stack) and step.target == "/":
-            return step.layers[::-1]
-    return []
+def _find(stacks: list[steps.Stack], *paths: str) -> str:
+    """Return the first of these files that the lower layers have, as a path of the host, or nothing."""
+    for path in paths:
+        over = [stack for stack in stacks if path.startswith(stack.target.rstrip("/") + "/")]
+        stack = max(over, key=lambda stack: len(stack.target))
+        for layer in reversed(stack.layers):
+            candidate = layer.rstrip("/") + path.removeprefix(stack.target.rstrip("/"))
+            if os.path.isfile(candidate) and not os.path.islink(candidate):
+                return candidate
+    return ""
 
 
-def _find(trees: list[str], *paths: str) -> str:
-    """Return the first of these files that a tree has, topmost tree first, or nothing."""
-    found = (tree + path for tree in trees for path in paths)
-    return next((path for path in found if os.path.isfile(path) and not os.path.islink(path)), "")
-
-
-def _ending(launch: Launch, trees: list[str], number: int) -> list[str]:
+def _ending(launch: Launch, number: int) -> list[str]:
     """Return the lines from the change of the root to the command."""
-    passwd, group = (users.read_database(_find(trees, f"/etc/{name}")) for name in ("passwd", "group"))
+    stacks = [step for step in map(steps.from_plain, launch.steps) if isinstance(step, steps.Stack)]
+    passwd, group = (users.read_database(_find(stacks, f"/etc/{name}")) for name in ("passwd", "group"))
     user = users.resolve(launch.user, passwd, group)
     env = {"HOME": user.home, **launch.env}
     variables = ["env", "-i", *(f"{name}={value}" for name, value in env.items())]
@@ -159,7 +157,7 @@ def _ending(launch: Launch, trees: list[str], number: int) -> list[str]:
     if launch.no_new_privileges:
         privileges.append("--no-new-privs")
     last = [f"# {number + 1}. capabilities, user, environment; the command takes the place of this shell"]
-    if all(_find(trees, f"/usr/bin/{tool}", f"/bin/{tool}") for tool in _TOOLS):
+    if all(_find(stacks, f"/usr/bin/{tool}", f"/bin/{tool}") for tool in _TOOLS):
         return [*_pivot(launch, number), "", *last, _with_tools_of_image(launch, user, privileges, variables)]
     return [*_move(launch, number), "", *last, _with_tools_of_host(launch, user, privileges, variables)]
 
@@ -181,7 +179,7 @@ def _move(launch: Launch, number: int) -> list[str]:
     return [
         f"# {number}. the tree becomes the root; the image lacks one of {', '.join(_TOOLS)}: the host's tools do it",
         f"cd {quote(launch.root)}",
-        "mount --move . /",
+        "mount -n --move . /",
     ]
 
 

@@ -205,7 +205,8 @@ class BindPath(Step):
     def describe(self, root: str) -> list[str]:
         target = quote(root + self.target)
         directory = self.create or os.path.isdir(self.source)
-        make = f"mkdir -p {target}" if directory else f"[ -e {target} ] || touch {target}"
+        parent = quote(os.path.dirname(root + self.target))
+        make = f"mkdir -p {target}" if directory else f"[ -e {target} ] || {{ mkdir -p {parent} && touch {target}; }}"
         lines = [f"mkdir -p {quote(self.source)}"] if self.create else []
         lines += [make, f"mount --rbind {quote(self.source)} {target}"]
         words = [word for flag, word in _MOUNT_WORDS if _as_attribute(flag) & self.attributes]

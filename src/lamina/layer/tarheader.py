@@ -39,8 +39,12 @@ def split(block: bytes) -> Fields:
     # adler32's low half is 1 + the sum of the bytes modulo 65521, which 256 bytes cannot reach: a sum at C speed.
     total = (zlib.adler32(block[:256]) & 0xFFFF) + (zlib.adler32(block[256:]) & 0xFFFF) - 2
     total += 8 * 0x20 - sum(fields[6])
-    if total != number(fields[6]) and _signed_sum(block) != number(fields[6]):
-        raise BadHeader("the header's checksum is wrong: this is not a tar archive, or it is damaged")
+    try:
+        claimed = number(fields[6])
+    except BadHeader:
+        claimed = -1
+    if claimed != total and claimed != _signed_sum(block):  # the second is slow, and rarely needed
+        raise BadHeader("a header's checksum is wrong: this is not a tar archive, or it is damaged")
     return fields
 
 

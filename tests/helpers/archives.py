@@ -1,0 +1,49 @@
+"""Tar archives made by hand, also such as no archiver makes."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+from typing import Any
+
+from lamina.layer import entry as kinds
+from lamina.layer import tarwrite
+from lamina.layer.entry import Entry
+from lamina.layer.tarheader import padding
+
+
+def item(name: bytes, kind: bytes = kinds.FILE, content: bytes = b"", **fields: Any) -> bytes:
+    """Return one entry with its content; `fields` are those of Entry."""
+    entry = Entry(name, kind)
+    entry.mode = 0o755 if kind == kinds.DIRECTORY else 0o644
+    entry.size = len(content)
+    for key, value in fields.items():
+        setattr(entry, key, value)
+    return tarwrite.header(entry) + content + bytes(padding(len(content)))
+
+
+def directory(name: bytes, **fields: Any) -> bytes:
+    """Return a directory entry."""
+    return item(name, kinds.DIRECTORY, **fields)
+
+
+def symlink(name: bytes, target: bytes) -> bytes:
+    """Return a symbolic link."""
+    return item(name, kinds.SYMLINK, link=target)
+
+
+def hardlink(name: bytes, target: bytes) -> bytes:
+    """Return a hard link."""
+    return item(name, kinds.HARDLINK, link=target)
+
+
+def archive(path: Path, *items: bytes, end: bytes = tarwrite.END) -> Path:
+    """Write an archive of these entries."""
+    path.write_bytes(b"".join(items) + end)
+    return path
+
+
+def listing(path: Path) -> list[str]:
+    """Return the names in an archive, read by another program than ours."""
+    with tarfile.open(path) as tar:
+        return tar.getnames()

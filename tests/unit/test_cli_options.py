@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lamina.cli.options import CHOICE, INT, LIST, TEXT, Arguments, Command, Option, Positional, parse
+from lamina.cli.options import CHOICE, LIST, TEXT, Arguments, Command, Option, Positional, parse
 from lamina.errors import UsageError
 
 OPTIONS = (
@@ -12,7 +12,7 @@ OPTIONS = (
     Option("tty", "", short="t"),
     Option("env", "", short="e", kind=LIST, value="NAME=VALUE"),
     Option("name", "", kind=TEXT),
-    Option("count", "", short="n", kind=INT),
+    Option("count", "", short="n", kind=TEXT),
     Option("format", "", kind=CHOICE, choices=("table", "json"), hint="no templates"),
     Option("hostname", "", short="h", kind=TEXT),
 )
@@ -72,7 +72,7 @@ def test_values() -> None:
     arguments = parse(
         REMOVE, ["-n", "-12", "--env", "a", "--env=", "-e", "-t", "--name=", "--name=last", "--tty=false"]
     )
-    assert arguments.number("count", 0) == -12
+    assert arguments.text("count") == "-12"
     assert arguments.texts("env") == ["a", "", "-t"]
     assert arguments.text("name") == "last"
     assert not arguments.flag("tty") and arguments.given("tty") and not arguments.given("interactive")
@@ -100,8 +100,6 @@ def test_help_is_shown_however_malformed_the_rest_is() -> None:
         (RUN, [], "IMAGE is missing", "lamina run --help shows what it takes"),
         (RUN, ["--", "--"], "", ""),
         (RUN, ["--tty=maybe"], "--tty is true or false, not 'maybe'", "lamina run --help shows what it takes"),
-        (RUN, ["-n", "1_0"], "-n takes a number, not '1_0'", "lamina run --help shows what it takes"),
-        (RUN, ["--count=٣"], "--count takes a number, not '٣'", "lamina run --help shows what it takes"),
         (RUN, ["--format", "{{.ID}}"], "--format is table or json, not '{{.ID}}'", "no templates"),
         (MOUNT, ["m", "sh"], "unexpected argument 'sh'", "put -- before the command: … -- sh …"),
         (COPY, ["a", "b", "c"], "unexpected argument 'c'", "lamina copy --help shows what it takes"),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from lamina.cli.context import Context
 
-FLAG, TEXT, LIST, INT, CHOICE = "flag", "text", "list", "int", "choice"
+FLAG, TEXT, LIST, CHOICE = "flag", "text", "list", "choice"
 
 _TRUTHS = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
 
@@ -118,7 +118,7 @@ class Arguments:
 
     def __init__(self, command: Command) -> None:
         self._kinds = {option.long: option.kind for option in command.options}
-        self.values: dict[str, bool | int | str | list[str]] = {}
+        self.values: dict[str, bool | str | list[str]] = {}
         self.positionals: list[str] = []
         self.tail: list[str] = []
 
@@ -141,11 +141,6 @@ class Arguments:
         """Return all values of --`name` in their order."""
         value = self._value(name, LIST)
         return list(value) if isinstance(value, list) else []
-
-    def number(self, name: str, default: int) -> int:
-        """Return the number of --`name`, or `default`."""
-        value = self._value(name, INT)
-        return value if isinstance(value, int) else default
 
     def _value(self, name: str, *kinds: str) -> object:
         if self._kinds[name] not in kinds:
@@ -246,12 +241,6 @@ def _store(command: Command, arguments: Arguments, option: Option, spelled: str,
         if value.lower() not in _TRUTHS:
             raise usage_error(command, f"{spelled} is true or false, not {value!r}")
         values[option.long] = _TRUTHS[value.lower()]
-    elif option.kind == INT:
-        # int() also takes other scripts' digits, blanks and underscores, and refuses thousands of digits.
-        digits = value.removeprefix("-")
-        if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):
-            raise usage_error(command, f"{spelled} takes a number, not {value!r}")
-        values[option.long] = int(value)
     elif option.kind == CHOICE and value not in option.choices:
         raise usage_error(command, f"{spelled} is {_or(option.choices)}, not {value!r}", option.hint)
     else:

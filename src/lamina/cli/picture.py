@@ -22,14 +22,16 @@ _KINDS = (("D", "hidden", "red"), ("C", "changed", "yellow"), ("A", "added", "gr
 class Box:
     """A layer, or an upper, as it is drawn.
 
-    `made_by` is the instruction or command, `size` bytes, `directory` where it lies. `changes` are ("A", "/path")
-    pairs: what it adds to what is below it, changes in it, and hides of it.
+    `made_by` is the instruction or command, `size` bytes or None where nobody counts them, `directory` where it lies.
+    `changes` are ("A", "/path") pairs: what it adds to what is below it, changes in it, and hides of it. `note` stands
+    in the place of their counts where they are not known.
     """
 
     made_by: str
-    size: int
+    size: int | None
     directory: str
     changes: Sequence[tuple[str, str]]
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +124,10 @@ class _Drawing:
 
     def box(self, box: Box) -> list[tuple[str, str]]:
         """Return the text of a layer, each line with its colour."""
-        right = size(box.size)
-        left = self.cut_to(box.made_by or "(made by nothing that was recorded)", self.inner - cells(right) - 2)
+        right = "" if box.size is None else size(box.size)
+        left = self.cut_to(box.made_by or "(no record of how it was made)", self.inner - cells(right) - 2)
         rows = [(pad(left, self.inner - cells(right)) + right, "")]
-        rows.append((self.cut_to(self.counts(box), self.inner), "dim"))
+        rows.append((self.cut_to(box.note or self.counts(box), self.inner), "dim"))
         for letter, _, colour in _KINDS:
             rows += [(self.middle(line), colour) for line in self.names(letter, box.changes)]
         rows.append((self.middle(box.directory), "dim"))
@@ -181,17 +183,24 @@ class _Drawing:
 
 
 def gather(paths: Sequence[str], *, whole: bool) -> list[tuple[str, int]]:
-    """Return `paths` sorted, each with how many of them it stands for.
+    """Return `paths` sorted by their parts, each with how many of them it stands for.
 
     With `whole` a path stands for all that are below it, itself included: what was added with its directory needs no
     line of its own.
     """
-    if not whole:
-        return [(path, 1) for path in sorted(paths)]
     found: list[tuple[str, int]] = []
     for path in sorted(paths, key=lambda path: path.split("/")):
-        if found and path.startswith(found[-1][0].rstrip("/") + "/"):
+        if whole and found and path.startswith(found[-1][0].rstrip("/") + "/"):
             found[-1] = (found[-1][0], found[-1][1] + 1)
         else:
             found.append((path, 1))
     return found
+
+
+def without_holders(changes: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return `changes` without directories that are changed only in that something below them is."""
+    holders = set()
+    for _, path in changes:
+        while (path := path.rpartition("/")[0]) and path not in holders:  # upwards
+            holders.add(path)
+    return [(kind, path) for kind, path in changes if kind != "C" or path not in holders]

@@ -54,12 +54,6 @@ RUN_OPTIONS = (
     Option("security-opt", "no-new-privileges: set-uid programs gain nothing", kind=LIST, value="OPTION"),
 )
 
-# The names that docker knows; `man 2 setrlimit` explains them.
-_LIMITS = (
-    "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
-    "rttime", "sigpending", "stack",
-)  # fmt: skip
-
 # What -v takes after the target and what needs nothing done: the defaults, and labels for SELinux.
 _BIND_WORDS = {"ro": True, "rw": False, "z": None, "Z": None, "private": None, "rprivate": None}
 
@@ -238,10 +232,12 @@ def parse_device(text: str) -> Device:
 
 def parse_ulimit(text: str) -> Ulimit:
     """Read `--ulimit NAME=SOFT[:HARD]`; -1 and "unlimited" are no limit, and HARD is SOFT where it is not given."""
+    from lamina.runtime.limits import NAMES
+
     name, _, values = text.partition("=")
     soft, colon, hard = values.partition(":")
-    if name not in _LIMITS:
-        _refuse("--ulimit", text, f"there is no limit {name!r}", f"the limits are {', '.join(_LIMITS)}")
+    if name not in NAMES:
+        _refuse("--ulimit", text, f"there is no limit {name!r}", f"the limits are {', '.join(NAMES)}")
     numbers = [_limit(text, value) for value in (soft, hard if colon else soft)]
     if numbers[1] != -1 and (numbers[0] == -1 or numbers[0] > numbers[1]):
         _refuse("--ulimit", text, "the soft limit is above the hard one")

@@ -1,0 +1,28 @@
+"""The commands of the program: their names in groups, and loading the one that was asked for.
+
+A command's module declares `COMMAND`. What it needs to do its work it imports when it does it, so that help and
+completion, which read all tables, stay quick.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from lamina.cli.options import Command
+
+#: Headings and commands in the order in which the help shows them.
+GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("Directories over each other", ("mount", "umount")),
+    ("Images", ("import", "bootstrap", "images", "tag", "inspect", "history", "show", "rmi")),
+    ("Containers", ("run", "ps", "diff", "commit", "rm")),
+    ("The store and this program", ("prune", "completion", "help")),
+)
+
+NAMES = tuple(name for _, names in GROUPS for name in names)
+
+
+def load(name: str) -> Command:
+    """Import the module of the command `name`, one of `NAMES`, and return its table."""
+    module = "import_" if name == "import" else name  # a keyword cannot be a module's name
+    command: Command = __import__(f"{__name__}.{module}", fromlist=("COMMAND",)).COMMAND
+    return command

@@ -1,0 +1,115 @@
+"""`lamina mount`: directories over each other, for everybody or for one command."""
+
+from __future__ import annotations
+
+from lamina.cli.options import LIST, TEXT, Command, Option, Positional, usage_error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from lamina.cli.context import Context
+    from lamina.cli.options import Arguments
+    from lamina.overlay.stack import Overlay
+
+
+def _run(context: Context, arguments: Arguments) -> int:
+    import os
+
+    from lamina.cli.mounting import run_over, script
+    from lamina.errors import Unsupported
+    from lamina.ids.map import choose
+    from lamina.linux.namespaces import in_first_user_namespace
+    from lamina.overlay.kernel import mount
+    from lamina.overlay.stack import Overlay
+
+    merged, command = arguments.positionals[0], arguments.tail
+    ids = choose(os.geteuid(), os.getegid())
+    asked = _overlay(arguments)
+    overlay = Overlay(
+        [os.path.abspath(layer) for layer in asked.layers],
+        upper=os.path.abspath(asked.upper) if asked.upper else "",
+        work=os.path.abspath(asked.work) if asked.work else "",
+        userxattr=asked.userxattr or ids.kind != "host" or not in_first_user_namespace(),
+        options=asked.options,
+    )
+    if arguments.flag("explain"):
+        for line in script(overlay, merged, command, ids):
+            context.print(line)
+        return 0
+    context.detail(f"driver: the kernel's overlayfs; ids: {ids.describe()}")
+    _check_merged(merged)
+    if command:
+        run_over(overlay, merged, command, ids, context.environ)
+    if ids.kind != "host":
+        hint = "lamina mount … -- COMMAND mounts for COMMAND alone, in a namespace"
+        raise Unsupported("mount for everybody on", merged, "only root can", hint)
+    mount(overlay, merged)
+    return 0
+
+
+def _overlay(arguments: Arguments) -> Overlay:
+    """Return what the options ask for: mount(8)'s text, or the form with one option a directory."""
+    from lamina.overlay.stack import Overlay, parse_options
+
+    layers, upper, work = arguments.texts("layer"), arguments.text("upper"), arguments.text("work")
+    texts = arguments.texts("options")
+    if not layers and not any("lowerdir=" in text for text in texts):
+        raise usage_error(
+            COMMAND, "no directory to show is named", "--layer DIR (repeated, base first) or -o lowerdir=…"
+        )
+    if not layers:
+        if upper or work:
+            raise usage_error(COMMAND, "--upper and --work go with --layer", "in -o they are upperdir= and workdir=")
+        return parse_options(",".join(texts))
+    others = parse_options(",".join(["lowerdir=/", *texts]))
+    if others.upper or others.work or others.layers != ("/",):
+        raise usage_error(COMMAND, "-o names directories, and so does --layer", "use one of the two forms")
+    return Overlay(layers, upper=upper, work=work, userxattr=others.userxattr, options=others.options)
+
+
+def _check_merged(merged: str) -> None:
+    import os
+
+    from lamina.errors import InvalidInput
+
+    if not os.path.isdir(merged):
+        reason = "it is not a directory" if os.path.lexists(merged) else "no such directory"
+        raise InvalidInput("mount on", merged, reason)
+
+
+COMMAND = Command(
+    "mount",
+    "show directories laid over each other as one",
+    _run,
+    description=(
+        "MERGED shows all names of the layers; where two have the same name, the upper one counts, and directories are"
+        " merged. What is created, changed and deleted in MERGED lands in the upper directory: changed files are copied"
+        " up first, deleted ones leave a whiteout. The layers never change. Without an upper directory MERGED is"
+        " read-only.\n\n"
+        "With a COMMAND the mount is there for it alone and gone when it ends: this is how an ordinary user mounts, who"
+        " is root in that namespace. Without one the mount is for everybody and stays until `lamina umount`; only root"
+        " can do that."
+    ),
+    options=(
+        Option("layer", "a directory to show, base first", short="l", kind=LIST, value="DIR"),
+        Option("upper", "the directory that takes the changes", kind=TEXT, value="DIR"),
+        Option("work", "an empty directory beside the upper, on the same file system", kind=TEXT, value="DIR"),
+        Option(
+            "options",
+            "mount(8)'s text: lowerdir=TOP:…:BASE,upperdir=…,workdir=… and further options of overlayfs",
+            short="o",
+            kind=LIST,
+            value="TEXT",
+        ),
+        Option("explain", "print the shell script that does the same, and do nothing"),
+    ),
+    positionals=(Positional("MERGED", "the directory to show them in"),),
+    tail="COMMAND [ARG…]",
+    examples=(
+        (
+            "lamina mount --layer l1 --layer l2 --upper u --work w merged -- sh",
+            "a shell that sees l2 over l1 in merged",
+        ),
+        ("lamina mount -o lowerdir=l2:l1,upperdir=u,workdir=w merged", "the same in mount(8)'s words, for everybody"),
+        ("lamina mount --layer l1 --layer u merged -- ls merged", "look at what became of it, read-only"),
+    ),
+)

@@ -1,0 +1,119 @@
+"""`lamina run`: a command over an image, with a fresh upper. On the start-up path."""
+
+from __future__ import annotations
+
+import os
+
+from lamina.cli.options import TEXT, Command, Option, Positional
+from lamina.cli.run_options import RUN_OPTIONS, command_words, read_run_options
+from lamina.errors import LaminaError
+from lamina.oci.reference import parse_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from lamina.api import Container
+    from lamina.cli.context import Context
+    from lamina.cli.options import Arguments
+    from lamina.events import Event
+    from lamina.runtime.spec import RunOptions
+
+
+def _run(context: Context, arguments: Arguments) -> int:
+    options = read_run_options(arguments, command_words(arguments), context.environ)
+    commit, removed = arguments.text("commit"), arguments.flag("rm")
+    if commit:
+        parse_name(commit)  # a name that cannot be is known before the command has run for an hour
+    container = _create(context, arguments, options)
+
+    def tell(event: Event) -> None:
+        if not arguments.flag("quiet"):
+            context.note(event.text)
+
+    try:
+        status = container.start(on_event=tell)
+        if commit and status == 0:
+            image = container.commit(commit, on_event=tell)
+            context.detail(f"committed {commit}: {image.id}")
+            removed = True  # all that it was is in the image
+        elif commit:
+            kept = "" if removed else f": {container.name} has its changes"
+            context.note(f"not committed, since the command ended with status {status}{kept}")
+    finally:
+        if removed:
+            container.remove(force=True)
+    return status
+
+
+def _create(context: Context, arguments: Arguments, options: RunOptions) -> Container:
+    """Make the container, and write its id where --cidfile says."""
+    store = context.store()
+    context.detail(f"store: {store.root}; ids: {store.ids.describe()}")
+    id_path = arguments.text("cidfile")
+    id_file = _reserve(id_path) if id_path else -1
+    removed = arguments.flag("rm")
+    try:
+        container = store.create(
+            arguments.positionals[0],
+            options,
+            name=arguments.text("name"),
+            throw_away=removed and not arguments.text("commit"),
+            pinned=removed,
+        )
+        if id_path:
+            os.write(id_file, container.id.encode())
+        return container
+    except BaseException:
+        if id_path:
+            os.unlink(id_path)
+        raise
+    finally:
+        if id_path:
+            os.close(id_file)
+
+
+def _reserve(path: str) -> int:
+    """Return a descriptor of the new file at `path`: one that exists is somebody's."""
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise LaminaError("write the container's id to", path, error) from error
+
+
+COMMAND = Command(
+    "run",
+    "run a command over an image",
+    _run,
+    description=(
+        "The command gets a file tree of the image's layers with a fresh upper on top, and namespaces of its own; it is"
+        " process 1 there. Its exit status is that of lamina: 125 if the container could not be started, 126 if the"
+        " command cannot be executed, 127 if it does not exist, 128 + N if signal N ended it.\n\n"
+        "IMAGE `host` stands for this machine's own files: they are read, and what the command writes stays in the"
+        " container. Without --rm the container is kept: `lamina diff` shows what it changed, `lamina commit` makes an"
+        " image of it, `lamina rm` removes it."
+    ),
+    options=(
+        Option("rm", "remove the container when the command has ended"),
+        Option("name", "call the container NAME", kind=TEXT, value="NAME"),
+        *RUN_OPTIONS,
+        Option(
+            "commit", "make what the command changed an image, if it ends with status 0", kind=TEXT, value="NAME[:TAG]"
+        ),
+        Option("cidfile", "write the container's id to a new file", kind=TEXT, value="FILE"),
+        Option("quiet", "say nothing beside what the command says", short="q"),
+    ),
+    positionals=(Positional("IMAGE", "a name or an id, or host"),),
+    tail="[COMMAND [ARG…]]",
+    interspersed=False,
+    examples=(
+        ("lamina run -it debian:mine bash", "a shell in a container that is kept"),
+        ("lamina run --rm -v ./src:/src:ro -w /src debian:mine make", "a build over files of this machine"),
+        (
+            "lamina run --commit debian:curl debian:mine sh -c 'apt-get update && apt-get install -y curl'",
+            "the next layer",
+        ),
+        (
+            "lamina run --name try host -- apt-get install -y tree",
+            "over this machine: lamina diff try shows the change",
+        ),
+    ),
+)

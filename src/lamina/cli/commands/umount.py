@@ -1,0 +1,40 @@
+"""`lamina umount`: take an overlay away again."""
+
+from __future__ import annotations
+
+from lamina.cli.options import Command, Positional
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from lamina.cli.context import Context
+    from lamina.cli.options import Arguments
+
+
+def _run(context: Context, arguments: Arguments) -> int:
+    import errno
+
+    from lamina.errors import LaminaError
+    from lamina.linux.mount import UMOUNT_NOFOLLOW, umount2
+
+    merged = arguments.positionals[0]
+    try:
+        umount2(merged, UMOUNT_NOFOLLOW)
+    except OSError as error:
+        reason, hint = {
+            errno.EINVAL: ("nothing is mounted on it", ""),
+            errno.ENOENT: ("no such directory", ""),
+            errno.EBUSY: ("it is in use", f"fuser -vm {merged} shows by whom"),
+            errno.EPERM: ("only root can", "the mount of `lamina mount … -- COMMAND` is gone when COMMAND ends"),
+        }.get(error.errno or 0, (error, ""))
+        raise LaminaError("unmount", merged, reason, hint) from error
+    return 0
+
+
+COMMAND = Command(
+    "umount",
+    "take away what `lamina mount` has mounted",
+    _run,
+    description="The directories below keep what was written; `lamina mount` can show them again.",
+    positionals=(Positional("MERGED", "the directory on which it is mounted"),),
+    examples=(("lamina umount merged", "whoever works in it has to leave it first"),),
+)

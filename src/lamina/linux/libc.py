@@ -52,6 +52,8 @@ _OLD_CALLS: dict[str, tuple[int, int, tuple[_Type, ...]]] = {
     "seccomp": (317, 277, (_uint, _uint, _ptr)),
     "keyctl": (250, 219, (_int, _ulong, _ulong, _ulong, _ulong)),
     "renameat2": (316, 276, (_int, _str, _int, _str, _uint)),
+    "name_to_handle_at": (303, 264, (_int, _str, _ptr, _ptr, _int)),
+    "fallocate": (285, 47, (_int, _int, _long, _long)),
 }
 
 _bound: dict[str, object] = {}  # names already looked up; filled once a name, never changed after

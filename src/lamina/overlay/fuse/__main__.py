@@ -1,0 +1,106 @@
+"""The process that serves one union: opens the layers, mounts, says so on descriptor 3, and serves until unmounted.
+
+Its one argument is JSON, made by `start`. On a failure the four fields of a LaminaError go to descriptor 3 instead.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+
+from lamina.errors import LaminaError
+from lamina.linux import fuse as device
+from lamina.overlay.fuse.serve import WANTED, FileSystem
+from lamina.overlay.fuse.session import MAX_DATA, Session
+from lamina.overlay.stack import Overlay
+from lamina.overlay.union.tree import Tree
+from lamina.overlay.union.upper import Upper
+
+_READY = 3
+_RESERVE = 256  # descriptors that are not for open files: layers, clones, removed files that are still open
+
+
+def main() -> int:
+    """Serve; return the exit status."""
+    words = json.loads(sys.argv[1])
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)  # the terminal's signals are meant for what works in the mount
+    os.umask(0)
+    os.chdir("/")
+    try:
+        _serve(Overlay(**words["overlay"]), words)
+    except LaminaError as error:
+        _say(json.dumps([error.doing, error.subject, error.reason, error.hint]))
+        return 1
+    except OSError as error:
+        _say(json.dumps(["mount the union on", words["target"], str(error), ""]))
+        return 1
+    return 0
+
+
+def _serve(overlay: Overlay, words: dict[str, object]) -> None:
+    overlay.check()
+    volatile = ("volatile", "") in overlay.options
+    upper = None
+    if overlay.upper:
+        upper = Upper(
+            overlay.upper,
+            overlay.work,
+            len(overlay.layers),
+            userxattr=True if overlay.userxattr else None,
+            sync=not volatile,
+        )
+    tree = Tree(list(overlay.layers), upper)
+    file_system = FileSystem(tree, upper, open_files=_open_files(), sync=not volatile)
+    fd = _mount(str(words["target"]), words)
+    session = Session(
+        fd,
+        file_system.handlers(),
+        wanted=WANTED,
+        threads=int(str(words["threads"])),
+        on_ready=lambda: _say("serving"),
+    )
+    session.run()
+    file_system.close()
+    tree.close()
+    if upper is not None:
+        upper.close()
+
+
+def _mount(target: str, words: dict[str, object]) -> int:
+    options = ("default_permissions", "allow_other") if words["allow_other"] else ("default_permissions",)
+    try:
+        fd = device.open_device()
+        device.mount(
+            fd,
+            target,
+            source="lamina",
+            subtype="lamina",
+            flags=int(str(words["flags"])),
+            options=options,
+            read_size=MAX_DATA,
+        )
+    except (PermissionError, LaminaError):
+        if os.geteuid() == 0:
+            raise
+        return device.fusermount(target, source="lamina", subtype="lamina", options=options)
+    return fd
+
+
+def _open_files() -> int:
+    """Raise the limit of descriptors as far as it goes; return how many open files to keep."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return max(64, min(2048, (hard - _RESERVE) // 2))
+
+
+def _say(text: str) -> None:
+    os.write(_READY, text.encode())
+    os.close(_READY)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

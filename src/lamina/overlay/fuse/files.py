@@ -1,0 +1,85 @@
+"""Open files of a mount that opens nothing: a bounded cache of descriptors by node.
+
+The kernel is told not to send OPEN, so it names a node alone when it reads or writes. A descriptor is opened at first
+use and kept; the oldest are closed when there are too many. One that another thread just uses is closed by the last
+reference to it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+
+from lamina.overlay.union.copy_up import CopyUp
+from lamina.overlay.union.node import UPPER, Node
+from lamina.overlay.union.tree import Tree, failed
+
+
+class OpenFile:
+    """A descriptor and what it was opened for; closed with its last reference."""
+
+    __slots__ = ("fd", "upper", "writable")
+
+    def __init__(self, fd: int, *, upper: bool, writable: bool) -> None:
+        self.fd = fd
+        self.upper = upper
+        self.writable = writable
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+
+class Files:
+    """At most `limit` open files of `tree`. Without `copy_up` opening for writing is EROFS."""
+
+    def __init__(self, tree: Tree, copy_up: CopyUp | None, *, limit: int) -> None:
+        self._tree = tree
+        self._copy_up = copy_up
+        self._limit = limit
+        self._open: dict[int, OpenFile] = {}
+        self._lock = threading.Lock()
+
+    def reading(self, node: Node) -> OpenFile:
+        """Return the file for reading; hold it while its descriptor is used."""
+        file = self._open.get(node.id)
+        # What was opened before a copy-up shows the old file.
+        if file is not None and (file.upper or node.rank != UPPER):
+            return file
+        with self._tree.lock:
+            upper = node.rank == UPPER and node.data is None
+            return self._keep(node, OpenFile(self._tree.open(node, os.O_RDONLY), upper=upper, writable=False))
+
+    def writing(self, node: Node, *, size: int | None = None) -> OpenFile:
+        """Return the file for writing, copied up first; with `size` only so much of its data is."""
+        file = self._open.get(node.id)
+        if file is not None and file.writable:
+            return file
+        if self._copy_up is None:
+            raise failed(errno.EROFS, node.name)
+        with self._tree.lock:
+            self._copy_up.node(node, size=size)
+            try:
+                fd = self._tree.open(node, os.O_RDWR)
+            except PermissionError:  # the server is no superuser, and the file's own mode closes it to its owner
+                fd = self._tree.open(node, os.O_WRONLY)
+            return self._keep(node, OpenFile(fd, upper=True, writable=True))
+
+    def _keep(self, node: Node, file: OpenFile) -> OpenFile:
+        with self._lock:
+            self._open.pop(node.id, None)
+            self._open[node.id] = file
+            if len(self._open) > self._limit:
+                for oldest in list(self._open)[: self._limit // 8]:
+                    del self._open[oldest]
+        return file
+
+    def drop(self, node_id: int) -> None:
+        """Close the node's file as soon as nobody uses it; there may be none."""
+        with self._lock:
+            self._open.pop(node_id, None)
+
+    def clear(self) -> None:
+        """Close all of them."""
+        with self._lock:
+            self._open.clear()

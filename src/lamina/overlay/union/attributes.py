@@ -1,0 +1,148 @@
+"""State and extended attributes of nodes: mode, owner, times, size, xattrs.
+
+overlayfs's own attributes are kept from whoever uses the union: they are not listed, and a name of that kind is stored
+with one `overlay.` more, as the kernel does for an overlay inside an overlay.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from lamina.overlay.format import TRUSTED, USER, is_mark
+from lamina.overlay.union.branch import DT_DIR, DT_LNK, DT_REG
+from lamina.overlay.union.copy_up import CopyUp
+from lamina.overlay.union.node import Directory, Node
+from lamina.overlay.union.tree import Tree, failed
+
+_Result = TypeVar("_Result")
+
+_SPACES = (TRUSTED.encode(), USER.encode())
+_ESCAPE = b"overlay."
+_DEFAULT_ACL = b"system.posix_acl_default"
+
+
+class Attributes:
+    """Reads and changes attributes of nodes of `tree`; without `copy_up` every change is EROFS."""
+
+    __slots__ = ("_copy_up", "_tree")
+
+    def __init__(self, tree: Tree, copy_up: CopyUp | None) -> None:
+        self._tree = tree
+        self._copy_up = copy_up
+
+    @contextmanager
+    def _changing(self, node: Node, *, size: int | None = None) -> Iterator[tuple[int | None, bytes]]:
+        """Bring the node up and give (directory descriptor or None, path) for calls that change the entry itself."""
+        with self._tree.lock:
+            if self._copy_up is None:
+                raise failed(errno.EROFS, node.name)
+            if isinstance(node, Directory) and node.dead is not None:
+                raise failed(errno.ENOENT, node.name)
+            self._copy_up.node(node, size=size)
+            if node.pin is not None:
+                yield None, b"/proc/self/fd/%d" % node.pin.fd
+                return
+            branch, path = self._tree.where(node)
+            with branch.near(path) as (fd, name):
+                yield fd, name
+
+    def chmod(self, node: Node, mode: int) -> None:
+        """Set the permission bits; EOPNOTSUPP for a symbolic link."""
+        if node.kind == DT_LNK:
+            raise failed(errno.EOPNOTSUPP, node.name)
+        with self._changing(node) as (fd, path):
+            os.chmod(path, mode, dir_fd=fd)
+
+    def chown(self, node: Node, uid: int, gid: int) -> None:
+        """Set the owner, and the group; -1 leaves one as it is."""
+        with self._changing(node) as (fd, path):
+            os.chown(path, uid, gid, dir_fd=fd, follow_symlinks=fd is None)
+
+    def utime(self, node: Node, atime: int | None, mtime: int | None) -> None:
+        """Set the times, in nanoseconds since the epoch; None leaves one as it is."""
+        with self._changing(node) as (fd, path):
+            st = os.stat(path, dir_fd=fd, follow_symlinks=fd is None)
+            times = (st.st_atime_ns if atime is None else atime, st.st_mtime_ns if mtime is None else mtime)
+            os.utime(path, ns=times, dir_fd=fd, follow_symlinks=fd is None)
+
+    def touch(self, node: Node) -> None:
+        """Set both times to now."""
+        with self._changing(node) as (fd, path):
+            os.utime(path, dir_fd=fd, follow_symlinks=fd is None)
+
+    def truncate(self, node: Node, size: int) -> None:
+        """Set the size of a file; of a file from below only so much is copied."""
+        with self._changing(node, size=size) as (fd, path):
+            flags = os.O_WRONLY | os.O_CLOEXEC | (0 if fd is None else os.O_NOFOLLOW)
+            opened = os.open(path, flags, dir_fd=fd)
+            try:
+                os.ftruncate(opened, size)
+            finally:
+                os.close(opened)
+
+    # Extended attributes.
+
+    def getxattr(self, node: Node, name: bytes) -> bytes:
+        """Return the value; ENODATA where there is none."""
+        return self._reading(node, lambda path, follow: os.getxattr(path, stored(name), follow_symlinks=follow))
+
+    def listxattr(self, node: Node) -> list[bytes]:
+        """Return the names, sorted."""
+        names = self._reading(node, lambda path, follow: os.listxattr(path, follow_symlinks=follow))
+        return sorted(shown for name in names if (shown := shown_name(os.fsencode(name))))
+
+    def setxattr(self, node: Node, name: bytes, value: bytes, flags: int = 0) -> None:
+        """Set an attribute; `flags` are os.XATTR_CREATE and os.XATTR_REPLACE."""
+        with self._changing(node) as (fd, path):
+            os.setxattr(_by_path(fd, path), stored(name), value, flags, follow_symlinks=fd is None)
+            self._acl_changed(node, name)
+
+    def removexattr(self, node: Node, name: bytes) -> None:
+        """Remove an attribute; ENODATA, and no copy-up, where there is none."""
+        if name.startswith(b"user.") and node.kind not in (DT_REG, DT_DIR):
+            raise failed(errno.EPERM, node.name)  # xattr(7): these types have no user attributes
+        self.getxattr(node, name)
+        with self._changing(node) as (fd, path):
+            os.removexattr(_by_path(fd, path), stored(name), follow_symlinks=fd is None)
+            self._acl_changed(node, name)
+
+    @staticmethod
+    def _acl_changed(node: Node, name: bytes) -> None:
+        if isinstance(node, Directory) and name == _DEFAULT_ACL:
+            node.default_acl = None
+
+    def _reading(self, node: Node, read: Callable[[bytes, bool], _Result]) -> _Result:
+        def once(node: Node) -> _Result:
+            if node.pin is not None:
+                return read(b"/proc/self/fd/%d" % node.pin.fd, True)
+            if isinstance(node, Directory) and node.dead is not None:
+                raise failed(errno.ENODATA, node.name)
+            branch, path = self._tree.where(node)
+            with branch.proc_path(path) as proc:
+                return read(proc, False)
+
+        return self._tree.steady(once, node)
+
+
+def _by_path(fd: int | None, path: bytes) -> bytes:
+    return path if fd is None else b"/proc/self/fd/%d/%b" % (fd, path)
+
+
+def stored(name: bytes) -> bytes:
+    """Return the name under which an attribute is stored: escaped if it would be a mark."""
+    for space in _SPACES:
+        if name.startswith(space):
+            return space + _ESCAPE + name[len(space) :]
+    return name
+
+
+def shown_name(name: bytes) -> bytes:
+    """Return the name under which a stored attribute is shown; b"" for a mark, which is not."""
+    for space in _SPACES:
+        if name.startswith(space + _ESCAPE):
+            return space + name[len(space + _ESCAPE) :]
+    return b"" if is_mark(name) else name

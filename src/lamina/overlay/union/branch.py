@@ -1,0 +1,164 @@
+"""A branch: one layer seen alone, as a directory on this machine.
+
+Paths are bytes relative to the layer's root, b"" for the root itself, and have no symbolic link as a component but
+perhaps the last, which is never followed: every directory on the way was found to be one, and nobody else changes a
+layer in use. The root is held by a descriptor, so a mount that is laid over it later cannot be entered by mistake.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lamina.overlay import format as marks
+
+# A path that comes near PATH_MAX (4096 with its zero) is walked in pieces; /proc/self/fd/N/ may stand before it.
+_LONG = 3900
+
+DT_DIR, DT_REG, DT_LNK = 4, 8, 10  # dirent.h; other types are the mode's top bits as well
+
+
+class Scan:
+    """What one layer's directory holds: entries by name with their type (DT_*), and what it hides.
+
+    `whiteouts` maps a hidden name to the entry that hides it. `opaque` tells of an entry `.wh..wh..opq`.
+    """
+
+    __slots__ = ("entries", "opaque", "whiteouts")
+
+    def __init__(self) -> None:
+        self.entries: dict[bytes, int] = {}
+        self.whiteouts: dict[bytes, bytes] = {}
+        self.opaque = False
+
+
+class Marks:
+    """The marks of a directory: how it treats lower ones, where those are or b"", whether it holds copied-up names."""
+
+    __slots__ = ("impure", "opacity", "redirect")
+
+    def __init__(self, opacity: marks.Opacity = b"", redirect: bytes = b"", *, impure: bool = False) -> None:
+        self.opacity = opacity
+        self.redirect = redirect
+        self.impure = impure
+
+
+class Branch:
+    """A layer. `index` is its place, base first; the upper's is the number of layers. `close` when done."""
+
+    __slots__ = ("device", "fd", "index", "proc")
+
+    def __init__(self, root: str | bytes, index: int) -> None:
+        self.index = index
+        self.fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.device = os.fstat(self.fd).st_dev
+        self.proc = b"/proc/self/fd/%d/" % self.fd
+
+    def close(self) -> None:
+        """Give the descriptor back; once."""
+        os.close(self.fd)
+
+    def stat(self, path: bytes) -> os.stat_result:
+        """Return the state of the entry itself."""
+        if len(path) < _LONG:
+            return os.stat(path or b".", dir_fd=self.fd, follow_symlinks=False)
+        with self.near(path) as (fd, name):
+            return os.stat(name, dir_fd=fd, follow_symlinks=False)
+
+    def open(self, path: bytes, flags: int, mode: int = 0) -> int:
+        """Open the entry itself; the caller closes the descriptor. ELOOP for a symbolic link without O_PATH."""
+        flags |= os.O_NOFOLLOW | os.O_CLOEXEC
+        if len(path) < _LONG:
+            return os.open(path or b".", flags, mode, dir_fd=self.fd)
+        with self.near(path) as (fd, name):
+            return os.open(name, flags, mode, dir_fd=fd)
+
+    def readlink(self, path: bytes) -> bytes:
+        """Return the target of the symbolic link."""
+        with self.near(path) as (fd, name):
+            return os.readlink(name, dir_fd=fd)
+
+    @contextmanager
+    def near(self, path: bytes) -> Iterator[tuple[int, bytes]]:
+        """Give a directory descriptor and a short path from it, for calls that take them; valid inside the block."""
+        if len(path) < _LONG:
+            yield self.fd, path or b"."
+            return
+        fd = os.open(b".", os.O_PATH | os.O_CLOEXEC, dir_fd=self.fd)
+        try:
+            while len(path) >= _LONG:
+                cut = path.rindex(b"/", 0, _LONG)
+                step = os.open(path[:cut], os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+                os.close(fd)
+                fd, path = step, path[cut + 1 :]
+            yield fd, path
+        finally:
+            os.close(fd)
+
+    @contextmanager
+    def proc_path(self, path: bytes) -> Iterator[bytes]:
+        """Give a path for calls that take no directory descriptor (xattrs, scandir); valid inside the block."""
+        if len(path) < _LONG:
+            yield self.proc + (path or b".")
+            return
+        with self.near(path) as (fd, name):
+            yield b"/proc/self/fd/%d/%b" % (fd, name)
+
+    def marks_of(self, path: bytes) -> Marks:
+        """Return the marks of the directory, but for an entry `.wh..wh..opq`, which `scan` sees."""
+        with self.near(path) as (fd, name):
+            try:
+                names = os.listxattr(b"/proc/self/fd/%d/%b" % (fd, name), follow_symlinks=False)
+            except OSError:  # no attributes on this file system, or not for us
+                return Marks()
+            if not any("overlay" in attribute for attribute in names):
+                return Marks()
+            impure = any(attribute.endswith(".overlay.impure") for attribute in names)
+            redirect = marks.redirect_of(fd, at=name) or b""
+            return Marks(marks.opacity_of(fd, at=name), redirect, impure=impure)
+
+    def scan(self, path: bytes, opacity: marks.Opacity) -> Scan:
+        """Read the directory, whose own mark is `opacity`."""
+        found = Scan()
+        entries = found.entries
+        with self.proc_path(path) as proc, os.scandir(proc) as listing:
+            for entry in listing:
+                name = entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    entries[name] = DT_DIR
+                elif entry.is_file(follow_symlinks=False):
+                    if opacity == b"x" and self._is_xattr_whiteout(join(path, name), entry):
+                        found.whiteouts[name] = name
+                    else:
+                        entries[name] = DT_REG
+                elif entry.is_symlink():
+                    entries[name] = DT_LNK
+                else:
+                    st = entry.stat(follow_symlinks=False)
+                    if marks.is_whiteout_device(st):
+                        found.whiteouts[name] = name
+                    else:
+                        entries[name] = stat.S_IFMT(st.st_mode) >> 12
+                if name.startswith(marks.WHITEOUT_PREFIX):
+                    _take_named_mark(found, name)
+        return found
+
+    def _is_xattr_whiteout(self, path: bytes, entry: os.DirEntry[bytes]) -> bool:
+        with self.near(path) as (fd, name):
+            return marks.is_whiteout(fd, name, entry.stat(follow_symlinks=False), b"x")
+
+
+def join(path: bytes, name: bytes) -> bytes:
+    """Return the path of `name` in the directory `path`, which may be the root."""
+    return path + b"/" + name if path else name
+
+
+def _take_named_mark(found: Scan, name: bytes) -> None:
+    """Move an entry whose very name is a mark (`.wh.NAME`, `.wh..wh..opq`) from the entries to what it says."""
+    found.entries.pop(name, None)
+    if name == marks.OPAQUE_NAME:
+        found.opaque = True
+    elif hidden := marks.whited_out_name(name):
+        found.whiteouts.setdefault(hidden, name)

@@ -1,0 +1,202 @@
+"""The merged tree in memory: nodes, which are inodes of the union, and listings, which are directories' names.
+
+A node knows where it is in one of three ways: in a lower layer (`rank`, the place among its directory's lower places),
+in the upper at the path that its directory and name make (`UPPER`), or, once its last name is gone, behind a descriptor
+(`pin`). A listing is the only source of names, so looking a name up and listing its directory cannot disagree.
+"""
+
+from __future__ import annotations
+
+import os
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from lamina.overlay.union.branch import DT_DIR, Branch, join
+
+if TYPE_CHECKING:
+    from lamina.overlay.format import Opacity
+
+UPPER = -1
+
+
+class Place:
+    """Where something really is in one layer, and of a directory the marks that it has there."""
+
+    __slots__ = ("branch", "impure", "opacity", "path")
+
+    def __init__(self, branch: Branch, path: bytes, opacity: Opacity = b"", *, impure: bool = False) -> None:
+        self.branch = branch
+        self.path = path
+        self.opacity = opacity
+        self.impure = impure
+
+
+class Node:
+    """An inode that is no directory.
+
+    `kind` is its type (DT_*). `parent`, `name` and `rank` are one of its names, `others` the further ones that were met
+    (hard links); `key` finds it by its inode. `index` is the path in the work directory of the copied-up data of a
+    lower file with several names, or b"". `data` is where the data are while the entry itself holds metadata alone
+    (metacopy). `id` and `lookups` belong to whoever serves the tree.
+    """
+
+    __slots__ = ("data", "id", "index", "ino", "key", "kind", "lookups", "name", "others", "parent", "pin", "rank")
+
+    def __init__(self, parent: Directory | None, name: bytes, rank: int, kind: int, ino: int) -> None:
+        self.parent = parent
+        self.name = name
+        self.rank = rank
+        self.kind = kind
+        self.ino = ino
+        self.others: list[tuple[Directory, bytes, int]] = []
+        self.key: tuple[int, int, int] | None = None
+        self.index = b""
+        self.data: Place | None = None
+        self.pin: Pin | None = None
+        self.id = 0
+        self.lookups = 0
+
+    def lower(self) -> Place | None:
+        """Return the place of the entry in its lower layer, or None where it is not in one."""
+        if self.rank == UPPER or self.parent is None:
+            return None
+        place = self.parent.lowers[self.rank]
+        return Place(place.branch, join(place.path, self.name), impure=place.impure)
+
+    def upper_path(self) -> bytes:
+        """Return the path that the entry has, or would have, in the upper."""
+        return b"" if self.parent is None else join(self.parent.upper_path(), self.name)
+
+
+class Pin:
+    """A descriptor (O_PATH, or the file's own) that keeps an inode without a name; closed with the last reference."""
+
+    __slots__ = ("fd",)
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+
+class Directory(Node):
+    """A merged directory.
+
+    `lowers` are the lower directories that are merged, topmost first; `rank` is UPPER if there is an upper one above
+    them, `opacity` and `impure` are that one's marks. `ranks` are the places of its name in its parent that it was
+    found in. `origin` is the path by which the lower layers alone know the directory, None where they do not. `dead`
+    is the last state of a removed directory. `default_acl` is the ACL of what is made in it, b"" for none, None if
+    unknown.
+    """
+
+    __slots__ = ("dead", "default_acl", "impure", "listing", "lowers", "opacity", "origin", "ranks")
+
+    def __init__(self, parent: Directory | None, name: bytes, ranks: list[int], ino: int, lowers: list[Place]) -> None:
+        super().__init__(parent, name, ranks[0], DT_DIR, ino)
+        self.ranks = ranks
+        self.lowers = lowers
+        self.opacity: Opacity = b""
+        self.impure = False
+        self.default_acl: bytes | None = None
+        self.origin: bytes | None = None
+        self.listing: Listing | None = None
+        self.dead: os.stat_result | None = None
+
+    def lower(self) -> Place | None:
+        """Return the topmost lower place, or None where the directory is in the upper."""
+        return None if self.rank == UPPER else self.lowers[0]
+
+
+class Found:
+    """Where a name is: the `ranks` of its directory's places, topmost first (several for a directory), and its type."""
+
+    __slots__ = ("kind", "ranks")
+
+    def __init__(self, ranks: list[int], kind: int) -> None:
+        self.ranks = ranks
+        self.kind = kind
+
+
+class Listing:
+    """The names of a merged directory, each with a cookie that never changes while the name stays.
+
+    `whiteouts` maps the names that the upper hides to the entry that does. `covered` are the names that the upper has
+    or hides and the lower layers show, were there no upper.
+    """
+
+    __slots__ = ("_cookies", "_found", "_index", "_names", "covered", "whiteouts")
+
+    def __init__(self) -> None:
+        self._index: dict[bytes, int] = {}
+        self._names: list[bytes | None] = []
+        self._found: list[Found | Node] = []
+        self._cookies = array("Q")
+        self.whiteouts: dict[bytes, bytes] = {}
+        self.covered: set[bytes] = set()
+
+    def __contains__(self, name: bytes) -> bool:
+        return name in self._index
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def names(self) -> list[bytes]:
+        """Return the names, in the order of their cookies."""
+        return list(self._index)
+
+    def get(self, name: bytes) -> Found | Node | None:
+        """Return what is known of the name: where it is, its node once there is one, None where it does not exist."""
+        at = self._index.get(name)
+        return None if at is None else self._found[at]
+
+    def put(self, name: bytes, found: Found | Node) -> None:
+        """Set what is known of the name, which is added if it was not there."""
+        at = self._index.get(name)
+        if at is not None:
+            self._found[at] = found
+            return
+        if len(self._names) > 64 + 2 * len(self._index):
+            self._compact()
+        self._index[name] = len(self._names)
+        self._names.append(name)
+        self._found.append(found)
+        self._cookies.append(self._cookies[-1] + 1 if self._cookies else 1)
+
+    def remove(self, name: bytes) -> None:
+        """Take the name out; the cookies of the others stay."""
+        at = self._index.pop(name)
+        self._names[at] = None
+        self._found[at] = _GONE
+
+    def entries(self) -> Iterator[tuple[bytes, Found | Node]]:
+        """Yield each name with what is known of it, in the order of the cookies."""
+        for _, name, found in self.after(0):
+            yield name, found
+
+    def after(self, cookie: int) -> Iterator[tuple[int, bytes, Found | Node]]:
+        """Yield (cookie, name, what is known) of each name whose cookie is larger; names may come and go meanwhile."""
+        at = bisect_right(self._cookies, cookie)
+        names, found, cookies = self._names, self._found, self._cookies  # `_compact` leaves these as they are
+        for here in range(at, len(names)):
+            name = names[here]
+            if name is not None:
+                yield cookies[here], name, found[here]
+
+    def _compact(self) -> None:
+        """Drop the slots of removed names, into new arrays: the old ones may be being read."""
+        kept = [at for at, name in enumerate(self._names) if name is not None]
+        last = self._cookies[-1]
+        names, found = [self._names[at] for at in kept], [self._found[at] for at in kept]
+        cookies = array("Q", [self._cookies[at] for at in kept])
+        if not cookies or cookies[-1] != last:  # the largest cookie given is never given again
+            names.append(None)
+            found.append(_GONE)
+            cookies.append(last)
+        self._names, self._found, self._cookies = names, found, cookies
+        self._index = {name: at for at, name in enumerate(names) if name is not None}
+
+
+_GONE = Found([], 0)

@@ -1,0 +1,326 @@
+"""The merged tree, to be read: looking names up, listing directories, state, data and attributes of nodes.
+
+Nodes are handed out for names and stay valid while their entry is moved, copied up or removed. Reading takes no lock
+but to enter what was found; a reading that a rename may have led astray is made again with the lock (`steady`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from lamina.overlay.union import merge
+from lamina.overlay.union.branch import DT_DIR, DT_REG, Branch, join
+from lamina.overlay.union.node import UPPER, Directory, Found, Listing, Node, Place
+from lamina.overlay.union.numbers import Numbers
+from lamina.overlay.union.upper import Upper
+
+_Result = TypeVar("_Result")
+
+#: Errors by which a path shows that a directory above it was moved meanwhile.
+_MOVED = (FileNotFoundError, NotADirectoryError)
+
+
+def failed(code: int, name: bytes = b"") -> OSError:
+    """Return the OSError of an errno, about a name."""
+    return OSError(code, os.strerror(code), os.fsdecode(name)) if name else OSError(code, os.strerror(code))
+
+
+class Tree:
+    """The union of `layers` (directories, base first) and an upper, which stays the caller's. `close` when done.
+
+    `lock` is held by whoever changes the tree. `moves` counts renames: it is odd while one happens.
+    """
+
+    def __init__(self, layers: list[str], upper: Upper | None) -> None:
+        self.branches: list[Branch] = []
+        self.upper = upper
+        self.lock = threading.RLock()
+        self.moves = 0
+        self._by_key: dict[tuple[int, int, int], Node] = {}
+        try:
+            for index, layer in enumerate(layers):
+                self.branches.append(Branch(layer, index))
+        except BaseException:
+            self.close()
+            raise
+        self.numbers = Numbers([*self.branches, upper.branch] if upper else self.branches)
+        self.roots = merge.root_places(self.branches)
+        self.root = self._root()
+
+    def close(self) -> None:
+        """Give the layers free; no node may be used afterwards."""
+        for branch in self.branches:
+            branch.close()
+        self.branches = []
+
+    def _root(self) -> Directory:
+        top = self.upper.branch if self.upper else self.roots[0].branch
+        st = top.stat(b"")
+        ranks = [UPPER] if self.upper else [0]
+        root = Directory(None, b"", ranks, self.numbers.shown(st.st_dev, st.st_ino), list(self.roots))
+        root.origin = b""
+        if self.upper:
+            marks = self.upper.branch.marks_of(b"")
+            root.opacity, root.impure = marks.opacity, marks.impure
+            if marks.opacity == b"y":
+                root.lowers = []
+        return root
+
+    def _upper(self) -> Upper:
+        if self.upper is None:
+            raise failed(errno.EROFS)
+        return self.upper
+
+    def steady(self, read: Callable[[Node], _Result], node: Node) -> _Result:
+        """Return `read(node)`, made again under the lock if a rename happened meanwhile or a path was gone."""
+        seen = self.moves
+        if not seen & 1:
+            try:
+                result = read(node)
+            except _MOVED:
+                pass
+            else:
+                if seen == self.moves:
+                    return result
+        with self.lock:
+            return read(node)
+
+    # Names.
+
+    def listing(self, directory: Directory) -> Listing:
+        """Return the names of the directory; the object is the tree's own and follows its changes."""
+        return directory.listing or self.steady(self._load, directory)
+
+    def _load(self, node: Node) -> Listing:
+        assert isinstance(node, Directory)
+        if node.dead is not None:
+            return Listing()
+        listing = merge.list_places(self._upper_place(node), node.lowers)
+        with self.lock:
+            if node.listing is None:
+                node.listing = listing
+            return node.listing
+
+    def _upper_place(self, directory: Directory) -> Place | None:
+        if directory.rank != UPPER or self.upper is None:
+            return None
+        return Place(self.upper.branch, directory.upper_path(), directory.opacity, impure=directory.impure)
+
+    def find(self, directory: Directory, name: bytes) -> Node | None:
+        """Return the node of a name, or None where the directory does not show it."""
+        found = self.listing(directory).get(name)
+        if found is None or isinstance(found, Node):
+            return found
+        return self.steady(lambda _: self._enter(directory, name, found), directory)[0]
+
+    def find_state(self, directory: Directory, name: bytes) -> tuple[Node, os.stat_result] | None:
+        """Return the node of a name with its state, or None where the directory does not show it."""
+        found = self.listing(directory).get(name)
+        if found is None:
+            return None
+        if isinstance(found, Node):
+            return found, self.stat(found)
+        node, st = self.steady(lambda _: self._enter(directory, name, found), directory)
+        return node, self.stat(node) if st is None else st
+
+    def lookup(self, directory: Directory, name: bytes) -> Node:
+        """Return the node of a name; ENOENT, or ENAMETOOLONG for one that no file system takes."""
+        node = self.find(directory, name)
+        if node is None:
+            raise failed(errno.ENAMETOOLONG if len(name) > 255 else errno.ENOENT, name)
+        return node
+
+    def _enter(self, directory: Directory, name: bytes, found: Found) -> tuple[Node, os.stat_result | None]:
+        """Make the node of a name that is in the listing, and put it there; return its state if that was read."""
+        node: Node
+        if found.kind == DT_DIR:
+            node, st = self._directory(directory, name, found)
+        else:
+            node, st = self._file(directory, name, found)
+        with self.lock:
+            listing = self.listing(directory)
+            known = listing.get(name)
+            if isinstance(known, Node):  # another thread was faster
+                return known, None
+            if known is None:
+                raise failed(errno.ENOENT, name)
+            same = self._same_inode(node)
+            listing.put(name, same)
+            return same, st if same is node and not node.index else None
+
+    def _same_inode(self, node: Node) -> Node:
+        """Return the node that there is for the inode already, which then has one name more."""
+        if node.key is None or node.parent is None:
+            return node
+        known = self._by_key.setdefault(node.key, node)
+        if known.pin is not None:  # its known names were removed, and here is another
+            known.parent, known.name, known.rank, known.pin = node.parent, node.name, node.rank, None
+        elif known is not node:
+            known.others.append((node.parent, node.name, node.rank))
+        return known
+
+    def _directory(self, parent: Directory, name: bytes, found: Found) -> tuple[Directory, os.stat_result | None]:
+        merged = merge.merge_directory(
+            self._upper_place(parent), parent.lowers, found, name, origin=parent.origin, roots=self.roots
+        )
+        if merged.lowers:
+            # As before any copy-up: the number of the topmost lower directory.
+            st = merged.lowers[0].branch.stat(merged.lowers[0].path)
+        else:
+            st = self._upper().branch.stat(join(parent.upper_path(), name))
+        node = Directory(parent, name, found.ranks, self.numbers.shown(st.st_dev, st.st_ino), merged.lowers)
+        node.origin = merged.origin
+        if merged.upper:
+            node.opacity, node.impure = merged.upper.opacity, merged.upper.impure
+        return node, None if merged.upper and merged.lowers else st
+
+    def _file(self, parent: Directory, name: bytes, found: Found) -> tuple[Node, os.stat_result]:
+        rank = found.ranks[0]
+        place = self._upper_place(parent) if rank == UPPER else parent.lowers[rank]
+        assert place is not None, "a rank names a place that there is"
+        path = join(place.path, name)
+        st = place.branch.stat(path)
+        node = Node(parent, name, rank, found.kind, self.numbers.shown(st.st_dev, st.st_ino))
+        # Without an index a copy-up parts the names of a lower file, as with the kernel's driver.
+        if st.st_nlink > 1 and (rank == UPPER or not self.upper or self.upper.indexed):
+            node.key = (place.branch.index, st.st_dev, st.st_ino)
+            if self.upper and self.upper.indexed:
+                self._follow_index(node, place.branch, path)
+        if place.impure:
+            self._follow_origin(node, place, path, parent)
+        return node, st
+
+    def _follow_index(self, node: Node, branch: Branch, path: bytes) -> None:
+        """Find the copied-up data of a file with several names, whichever of the names was copied up."""
+        upper = self._upper()
+        if node.rank == UPPER:
+            value = upper.get_mark(branch, path, b"origin") or b""
+        else:
+            value = self.numbers.origin(branch, path)
+        index = upper.index_path(value)
+        if not index:
+            return
+        try:
+            st = upper.work.stat(index)
+        except FileNotFoundError:
+            return
+        if node.rank == UPPER and node.key != (upper.branch.index, st.st_dev, st.st_ino):
+            return  # not the copy that the index knows: of an older use of the upper
+        node.rank, node.index = UPPER, index
+        node.key = (upper.branch.index, st.st_dev, st.st_ino)
+        node.ino = self.numbers.of_origin(value) or node.ino
+
+    def _follow_origin(self, node: Node, place: Place, path: bytes, parent: Directory) -> None:
+        """Take the number, and for a metacopy file the data, from what the entry was copied up from."""
+        with place.branch.near(path) as (fd, name):
+            proc = b"/proc/self/fd/%d/%b" % (fd, name)
+            try:
+                names = os.listxattr(proc, follow_symlinks=False)
+            except OSError:
+                return
+            for attribute in names:
+                if attribute.endswith(".overlay.origin"):
+                    value = os.getxattr(proc, attribute, follow_symlinks=False)
+                    node.ino = self.numbers.of_origin(value) or node.ino
+                elif attribute.endswith(".overlay.metacopy") and node.kind == DT_REG:
+                    node.data = merge.find_data(place.branch, path, parent.lowers, self.roots)
+
+    def forget(self, node: Node) -> None:
+        """Drop a node that nobody uses any more; looking its name up makes it again. The root and indexed ones stay."""
+        with self.lock:
+            if node.parent is None or node.index:
+                return
+            if node.key:
+                self._by_key.pop(node.key, None)
+            for directory, name, rank in ((node.parent, node.name, node.rank), *node.others):
+                listing = directory.listing
+                if listing is not None and listing.get(name) is node:
+                    listing.put(name, Found(node.ranks if isinstance(node, Directory) else [rank], node.kind))
+            node.others = []
+            node.pin = None
+            if isinstance(node, Directory):
+                node.listing = None
+
+    def register(self, node: Node, st: os.stat_result) -> None:
+        """Remember an upper file that has, or is about to have, a further name."""
+        if node.key is None:
+            node.key = (self._upper().branch.index, st.st_dev, st.st_ino)
+            self._by_key[node.key] = node
+
+    def unregister(self, node: Node) -> None:
+        """Forget the inode of a file whose last name is gone: its number may be given again."""
+        if node.key:
+            self._by_key.pop(node.key, None)
+            node.key = None
+
+    # Nodes.
+
+    def where(self, node: Node) -> tuple[Branch, bytes]:
+        """Return the branch and the path of a node that has a name; valid until it is moved or copied up."""
+        if node.rank == UPPER:
+            upper = self._upper()
+            return (upper.work, node.index) if node.index else (upper.branch, node.upper_path())
+        if node.parent is None:
+            return self.roots[0].branch, self.roots[0].path
+        if isinstance(node, Directory):
+            return node.lowers[0].branch, node.lowers[0].path
+        place = node.parent.lowers[node.rank]
+        return place.branch, join(place.path, node.name)
+
+    def stat(self, node: Node) -> os.stat_result:
+        """Return the state of the real entry; number and links of the union are `node.ino` and `nlink`."""
+        return self.steady(self._stat, node)
+
+    def _stat(self, node: Node) -> os.stat_result:
+        if node.pin is not None:
+            return os.fstat(node.pin.fd)
+        if isinstance(node, Directory) and node.dead is not None:
+            return node.dead
+        branch, path = self.where(node)
+        return branch.stat(path)
+
+    def nlink(self, node: Node, st: os.stat_result) -> int:
+        """Return the link count that the union shows: as the kernel's, 1 for a merged directory."""
+        if isinstance(node, Directory):
+            if node.dead is not None:
+                return 0
+            merged = len(node.lowers) + (node.rank == UPPER) > 1
+            return 1 if merged else st.st_nlink
+        if node.index:
+            return self._upper().indexed_nlink(node.index, st)
+        return st.st_nlink
+
+    def open(self, node: Node, flags: int) -> int:
+        """Open the node itself; the caller closes the descriptor. For writing, its copy-up must have happened."""
+        with self.lock:
+            if node.pin is not None:
+                return os.open(b"/proc/self/fd/%d" % node.pin.fd, flags | os.O_CLOEXEC)
+            branch, path = self.where(node)
+            if node.data is not None:
+                branch, path = node.data.branch, node.data.path
+            return branch.open(path, flags)
+
+    def readlink(self, node: Node) -> bytes:
+        """Return the target of a symbolic link."""
+
+        def read(node: Node) -> bytes:
+            if node.pin is not None:
+                return os.readlink(b"", dir_fd=node.pin.fd)
+            branch, path = self.where(node)
+            return branch.readlink(path)
+
+        return self.steady(read, node)
+
+    def statvfs(self) -> os.statvfs_result:
+        """Return the numbers of the file system that is written to, or of the topmost layer."""
+        return os.fstatvfs(self.upper.branch.fd if self.upper else self.roots[0].branch.fd)
+
+
+def mode_of(kind: int) -> int:
+    """Return the S_IF bits of a DT_* type."""
+    return stat.S_IFMT(kind << 12)

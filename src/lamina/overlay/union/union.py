@@ -1,0 +1,607 @@
+"""A union in this process: directories laid over each other, with the calls of `os`, without a mount or a privilege.
+
+Paths are text or bytes, absolute or relative to the union's root; `..` and symbolic links stay inside, an absolute link
+starting again at the union's root. Layers are base first. Errors are those of `os`, with the true errno.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import IO, Any, Literal
+
+from lamina.overlay.format import META_PREFIX
+from lamina.overlay.union.attributes import Attributes
+from lamina.overlay.union.branch import DT_DIR, DT_LNK, DT_REG, join
+from lamina.overlay.union.make import Spec
+from lamina.overlay.union.node import UPPER, Directory, Found, Node
+from lamina.overlay.union.tree import Tree, failed
+from lamina.overlay.union.upper import Upper
+from lamina.overlay.union.write import Writer
+
+StrPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+
+_MAX_LINKS = 40  # MAXSYMLINKS of the kernel
+
+
+class Entry:
+    """An entry of a directory of the union, like os.DirEntry. `name` and `path` are text or bytes as the path asked
+    for.
+    """
+
+    __slots__ = ("_directory", "_kind", "_raw", "_union", "name", "path")
+
+    def __init__(self, union: Union, directory: Directory, raw: bytes, kind: int, top: str | bytes) -> None:
+        self._union = union
+        self._directory = directory
+        self._raw = raw
+        self._kind = kind
+        self.name: Any = raw if isinstance(top, bytes) else os.fsdecode(raw)
+        self.path: Any = os.path.join(top, self.name)  # type: ignore[arg-type]  # both text or both bytes
+
+    def __fspath__(self) -> str | bytes:
+        path: str | bytes = self.path
+        return path
+
+    def __repr__(self) -> str:
+        return f"<Entry {self.name!r}>"
+
+    def inode(self) -> int:
+        """Return the inode number in the union."""
+        return self._node().ino
+
+    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
+        """Return the state of the entry, or of what it links to."""
+        return self._union.stat(self.path, follow_symlinks=follow_symlinks)
+
+    def is_symlink(self) -> bool:
+        """Tell whether it is a symbolic link."""
+        return self._kind == DT_LNK
+
+    def is_dir(self, *, follow_symlinks: bool = True) -> bool:
+        """Tell whether it is a directory, or links to one."""
+        return self._is(DT_DIR, follow_symlinks)
+
+    def is_file(self, *, follow_symlinks: bool = True) -> bool:
+        """Tell whether it is a regular file, or links to one."""
+        return self._is(DT_REG, follow_symlinks)
+
+    def origin(self) -> int:
+        """Return the place of the layer that the entry comes from, base first; the upper's is the number of layers."""
+        return self._union.origin(self.path)
+
+    def _is(self, kind: int, follow: bool) -> bool:
+        if self._kind != DT_LNK or not follow:
+            return self._kind == kind
+        try:
+            return stat.S_IFMT(self.stat().st_mode) >> 12 == kind
+        except OSError:
+            return False
+
+    def _node(self) -> Node:
+        return self._union.tree.lookup(self._directory, self._raw)
+
+
+class Change:
+    """One name that the upper makes differ from the layers: `kind` is "A" (added), "C" (changed) or "D" (deleted)."""
+
+    __slots__ = ("kind", "path")
+
+    def __init__(self, kind: Literal["A", "C", "D"], path: bytes) -> None:
+        self.kind = kind
+        self.path = path
+
+    def __repr__(self) -> str:
+        return f"Change({self.kind!r}, {self.path!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Change) and (self.kind, self.path) == (other.kind, other.path)
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.path))
+
+
+class Union:
+    """`layers` (directories, base first) laid over each other, with changes kept in `upper`; without one, read-only.
+
+    `work` is an empty directory on the upper's file system; without one a temporary directory stands beside the upper
+    while the union is open, and a copied-up file parts from its hard links in a layer, as with the kernel's driver.
+    Marks are written as `userxattr` says, or else as this process may. The layers must not change meanwhile, nor the
+    upper by anybody else. Use it as a context manager, or `close` it; it may be used by several threads.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[str | os.PathLike[str]],
+        *,
+        upper: str | os.PathLike[str] | None = None,
+        work: str | os.PathLike[str] | None = None,
+        userxattr: bool | None = None,
+        sync: bool = True,
+    ) -> None:
+        self._upper: Upper | None = None
+        self._tree: Tree | None = None
+        paths = [os.fspath(layer) for layer in layers]
+        if upper is not None:
+            place = None if work is None else os.fspath(work)
+            self._upper = Upper(os.fspath(upper), place, len(paths), userxattr=userxattr, sync=sync)
+        try:
+            self._tree = Tree(paths, self._upper)
+        except BaseException:
+            self.close()
+            raise
+        self._writer = Writer(self._tree, self._upper) if self._upper else None
+        self._attributes = Attributes(self._tree, self._writer.copy_up if self._writer else None)
+
+    def close(self) -> None:
+        """Give layers and upper free; may be repeated. Files that are open stay so."""
+        tree, self._tree = self._tree, None
+        upper, self._upper = self._upper, None
+        if tree is not None:
+            tree.close()
+        if upper is not None:
+            upper.close()
+
+    def __enter__(self) -> Union:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_tree", None) is not None:
+            self.close()
+
+    @property
+    def tree(self) -> Tree:
+        """The merged tree by nodes. EBADF once the union is closed."""
+        if self._tree is None:
+            raise failed(errno.EBADF)
+        return self._tree
+
+    def _changer(self) -> Writer:
+        tree = self.tree
+        if self._writer is None:
+            raise failed(errno.EROFS)
+        assert tree is not None
+        return self._writer
+
+    # From paths to nodes.
+
+    def _node(self, path: StrPath, *, follow: bool = True) -> Node:
+        node, name, _ = self._walk(path, follow=follow)
+        if node is None:
+            raise failed(errno.ENAMETOOLONG if len(name) > 255 else errno.ENOENT, os.fsencode(path))
+        return node
+
+    def _place(self, path: StrPath) -> tuple[Directory, bytes]:
+        """Return the directory and the name of the last component, which need not exist and is not followed."""
+        _, name, parent = self._walk(path, follow=False)
+        if name in (b"", b".", b".."):
+            raise failed(errno.EBUSY if name == b"" else errno.EINVAL, os.fsencode(path))
+        return parent, name
+
+    def _walk(self, path: StrPath, *, follow: bool) -> tuple[Node | None, bytes, Directory]:
+        """Return the node at the end of the path or None, its name (b"" for the root), and its directory."""
+        tree = self.tree
+        raw = os.fsencode(path)
+        rest = [part for part in raw.split(b"/") if part]
+        rest.reverse()
+        follow = follow or raw.endswith(b"/")
+        here: Directory = tree.root
+        node: Node | None = here
+        name = b""
+        links = 0
+        while rest:
+            name = rest.pop()
+            if name == b".":
+                node, name = here, here.name
+                continue
+            if name == b"..":
+                here = here.parent or here
+                node, name = here, here.name
+                continue
+            node = tree.find(here, name)
+            if node is None:
+                if rest:
+                    raise failed(errno.ENAMETOOLONG if len(name) > 255 else errno.ENOENT, raw)
+                return None, name, here
+            if isinstance(node, Directory):
+                if rest:
+                    here = node
+                continue
+            if node.kind == DT_LNK and (rest or follow):
+                links += 1
+                if links > _MAX_LINKS:
+                    raise failed(errno.ELOOP, raw)
+                target = tree.readlink(node)
+                if target.startswith(b"/"):
+                    here = tree.root
+                rest += [part for part in reversed(target.split(b"/")) if part]
+                node, name = here, here.name
+            elif rest or raw.endswith(b"/"):
+                raise failed(errno.ENOTDIR, raw)
+        if node is here:
+            return node, here.name, here.parent or here
+        return node, name, here
+
+    # Reading.
+
+    def stat(self, path: StrPath, *, follow_symlinks: bool = True) -> os.stat_result:
+        """Return the state: as os.stat, with the inode number and the link count of the union."""
+        tree = self.tree
+        node = self._node(path, follow=follow_symlinks)
+        st = tree.stat(node)
+        nlink = tree.nlink(node, st)
+        return st if (node.ino, nlink) == (st.st_ino, st.st_nlink) else _renumbered(st, node.ino, nlink)
+
+    def lstat(self, path: StrPath) -> os.stat_result:
+        """Return the state of the entry itself."""
+        return self.stat(path, follow_symlinks=False)
+
+    def exists(self, path: StrPath) -> bool:
+        """Tell whether the path, or what it links to, exists."""
+        return self._kind(path) is not None
+
+    def lexists(self, path: StrPath) -> bool:
+        """Tell whether the path exists, be it a broken link."""
+        return self._kind(path, follow=False) is not None
+
+    def is_dir(self, path: StrPath) -> bool:
+        """Tell whether the path is a directory, or links to one."""
+        return self._kind(path) == DT_DIR
+
+    def is_file(self, path: StrPath) -> bool:
+        """Tell whether the path is a regular file, or links to one."""
+        return self._kind(path) == DT_REG
+
+    def is_symlink(self, path: StrPath) -> bool:
+        """Tell whether the path is a symbolic link."""
+        return self._kind(path, follow=False) == DT_LNK
+
+    def _kind(self, path: StrPath, *, follow: bool = True) -> int | None:
+        try:
+            return self._node(path, follow=follow).kind
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
+                return None
+            raise
+
+    def listdir(self, path: StrPath = "/") -> list[Any]:
+        """Return the names in a directory, in no particular order; bytes for a path of bytes."""
+        names = self.tree.listing(self._directory(path)).names()
+        return names if isinstance(os.fspath(path), bytes) else [os.fsdecode(name) for name in names]
+
+    def scandir(self, path: StrPath = "/") -> Iterator[Entry]:
+        """Yield the entries of a directory, as they are when it is called."""
+        directory = self._directory(path)
+        top = os.fspath(path)
+        listing = self.tree.listing(directory)
+        return iter([Entry(self, directory, name, found.kind, top) for name, found in listing.entries()])
+
+    def _directory(self, path: StrPath) -> Directory:
+        node = self._node(path)
+        if not isinstance(node, Directory):
+            raise failed(errno.ENOTDIR, os.fsencode(path))
+        return node
+
+    def walk(
+        self, top: StrPath = "/", *, topdown: bool = True, onerror: Callable[[OSError], object] | None = None
+    ) -> Iterator[tuple[Any, list[Any], list[Any]]]:
+        """Yield (path, directories, others) of each directory below `top`, as os.walk; links are not followed."""
+        try:
+            entries = list(self.scandir(top))
+        except OSError as error:
+            if onerror is not None:
+                onerror(error)
+            return
+        directories = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        others = [entry.name for entry in entries if not entry.is_dir(follow_symlinks=False)]
+        path = os.fspath(top)
+        if topdown:
+            yield path, directories, others
+        for name in directories:
+            yield from self.walk(os.path.join(path, name), topdown=topdown, onerror=onerror)
+        if not topdown:
+            yield path, directories, others
+
+    def readlink(self, path: StrPath) -> Any:
+        """Return the target of a symbolic link; EINVAL for anything else."""
+        node = self._node(path, follow=False)
+        if node.kind != DT_LNK:
+            raise failed(errno.EINVAL, os.fsencode(path))
+        target = self.tree.readlink(node)
+        return target if isinstance(os.fspath(path), bytes) else os.fsdecode(target)
+
+    def statvfs(self) -> os.statvfs_result:
+        """Return the numbers of the file system that changes go to."""
+        return self.tree.statvfs()
+
+    def read_bytes(self, path: StrPath) -> bytes:
+        """Return what a file holds."""
+        with self.open(path, "rb") as file:
+            data: bytes = file.read()
+            return data
+
+    def read_text(self, path: StrPath, encoding: str = "utf-8", errors: str | None = None) -> str:
+        """Return what a file holds, as text."""
+        with self.open(path, encoding=encoding, errors=errors) as file:
+            text: str = file.read()
+            return text
+
+    # Files.
+
+    def open(self, path: StrPath, mode: str = "r", buffering: int = -1, **text: Any) -> IO[Any]:
+        """Open a file as the built-in open does; `text` are its encoding, errors and newline.
+
+        The file object is the real file's: what is opened for writing was copied up, and stays what it is whatever
+        happens to its name.
+        """
+        return open(os.fspath(path), mode, buffering, opener=lambda _, flags: self.os_open(path, flags), **text)
+
+    def os_open(self, path: StrPath, flags: int, mode: int = 0o666) -> int:
+        """Open a file as os.open does and return its descriptor, which the caller closes."""
+        with self.tree.lock:
+            node, name, parent = self._walk(path, follow=not flags & (os.O_NOFOLLOW | os.O_EXCL))
+            if node is None:
+                if not flags & os.O_CREAT:
+                    raise failed(errno.ENAMETOOLONG if len(name) > 255 else errno.ENOENT, os.fsencode(path))
+                if os.fsencode(path).endswith(b"/"):
+                    raise failed(errno.EISDIR, os.fsencode(path))
+                node, _ = self._changer().make(parent, name, Spec(stat.S_IFREG | mode))
+                # Also a file that its own mode closes is open to whoever made it.
+                return self._open_made(node, flags, mode)
+            if flags & os.O_CREAT and flags & os.O_EXCL:
+                raise failed(errno.EEXIST, os.fsencode(path))
+            if node.kind == DT_LNK:
+                raise failed(errno.ELOOP, os.fsencode(path))
+            writing = flags & os.O_ACCMODE != os.O_RDONLY or flags & os.O_TRUNC
+            if node.kind == DT_DIR and (writing or flags & os.O_CREAT):
+                raise failed(errno.EISDIR, os.fsencode(path))
+            if node.kind == DT_REG and writing:
+                self._changer().copy_up.node(node, size=0 if flags & os.O_TRUNC else None)
+            return self.tree.open(node, flags & ~(os.O_CREAT | os.O_EXCL))
+
+    def _open_made(self, node: Node, flags: int, mode: int) -> int:
+        flags &= ~(os.O_CREAT | os.O_EXCL)
+        try:
+            return self.tree.open(node, flags)
+        except PermissionError:
+            st = self.tree.stat(node)
+            self._attributes.chmod(node, 0o600)
+            try:
+                return self.tree.open(node, flags)
+            finally:
+                self._attributes.chmod(node, stat.S_IMODE(st.st_mode))
+
+    def write_bytes(self, path: StrPath, data: bytes) -> int:
+        """Make a file hold `data`; return their number."""
+        with self.open(path, "wb") as file:
+            return file.write(data)
+
+    def write_text(self, path: StrPath, text: str, encoding: str = "utf-8", errors: str | None = None) -> int:
+        """Make a file hold `text`; return the number of characters."""
+        with self.open(path, "w", encoding=encoding, errors=errors) as file:
+            return file.write(text)
+
+    def truncate(self, path: StrPath, length: int) -> None:
+        """Set the size of a file."""
+        node = self._node(path)
+        if node.kind != DT_REG:
+            raise failed(errno.EISDIR if node.kind == DT_DIR else errno.EINVAL, os.fsencode(path))
+        self._attributes.truncate(node, length)
+
+    # Names.
+
+    def mkdir(self, path: StrPath, mode: int = 0o777) -> None:
+        """Make a directory."""
+        self._make(path, Spec(stat.S_IFDIR | mode))
+
+    def makedirs(self, path: StrPath, mode: int = 0o777, *, exist_ok: bool = False) -> None:
+        """Make a directory and those above it."""
+        raw = os.fsencode(path).rstrip(b"/")
+        head = os.path.dirname(raw)
+        if head.strip(b"/") and not self.exists(head):
+            self.makedirs(head, exist_ok=True)
+        try:
+            self.mkdir(raw, mode)
+        except OSError:
+            if not exist_ok or not self.is_dir(raw):
+                raise
+
+    def mknod(self, path: StrPath, mode: int = 0o600, device: int = 0) -> None:
+        """Make a file, or with the type in `mode` a fifo, socket or device."""
+        self._make(path, Spec(mode if stat.S_IFMT(mode) else mode | stat.S_IFREG, rdev=device))
+
+    def mkfifo(self, path: StrPath, mode: int = 0o666) -> None:
+        """Make a fifo."""
+        self._make(path, Spec(stat.S_IFIFO | mode))
+
+    def symlink(self, target: StrPath, path: StrPath) -> None:
+        """Make a symbolic link to `target`."""
+        self._make(path, Spec(stat.S_IFLNK | 0o777, target=os.fsencode(target)))
+
+    def _make(self, path: StrPath, spec: Spec) -> None:
+        with self.tree.lock:
+            node, name, parent = self._walk(path, follow=False)
+            if node is not None:
+                raise failed(errno.EEXIST, os.fsencode(path))
+            if not stat.S_ISDIR(spec.mode) and os.fsencode(path).endswith(b"/"):
+                raise failed(errno.ENOENT, os.fsencode(path))
+            self._changer().make(parent, name, spec)
+
+    def link(self, path: StrPath, new: StrPath, *, follow_symlinks: bool = False) -> None:
+        """Give a file the further name `new`."""
+        with self.tree.lock:
+            node = self._node(path, follow=follow_symlinks)
+            self._changer().link(node, *self._place(new))
+
+    def unlink(self, path: StrPath) -> None:
+        """Remove a name of a file."""
+        with self.tree.lock:
+            parent, name = self._removable(path)
+            self._changer().unlink(parent, name)
+
+    remove = unlink
+
+    def rmdir(self, path: StrPath) -> None:
+        """Remove an empty directory."""
+        with self.tree.lock:
+            parent, name = self._removable(path)
+            self._changer().rmdir(parent, name)
+
+    def _removable(self, path: StrPath) -> tuple[Directory, bytes]:
+        parent, name = self._place(path)
+        if os.fsencode(path).endswith(b"/") and self.tree.lookup(parent, name).kind != DT_DIR:
+            raise failed(errno.ENOTDIR, os.fsencode(path))
+        return parent, name
+
+    def rmtree(self, path: StrPath) -> None:
+        """Remove a directory with all that is in it, one entry after the other."""
+        with self.tree.lock:
+            node = self._node(path, follow=False)
+            if not isinstance(node, Directory):
+                raise failed(errno.ENOTDIR, os.fsencode(path))
+            self._rmtree(node)
+            if node.parent is not None:
+                self._changer().rmdir(node.parent, node.name)
+
+    def _rmtree(self, directory: Directory) -> None:
+        writer = self._changer()
+        for name, found in list(self.tree.listing(directory).entries()):
+            if found.kind == DT_DIR:
+                below = self.tree.lookup(directory, name)
+                assert isinstance(below, Directory)
+                self._rmtree(below)
+                writer.rmdir(directory, name)
+            else:
+                writer.unlink(directory, name)
+
+    def rename(self, old: StrPath, new: StrPath, *, flags: int = 0) -> None:
+        """Rename, replacing what has the name already as rename(2) does; `flags` are renameat2(2)'s."""
+        with self.tree.lock:
+            old_parent, old_name = self._removable(old)
+            new_parent, new_name = self._place(new)
+            if self._kind(old, follow=False) not in (None, DT_DIR) and os.fsencode(new).endswith(b"/"):
+                raise failed(errno.ENOTDIR, os.fsencode(new))
+            self._changer().rename(old_parent, old_name, new_parent, new_name, flags)
+
+    replace = rename
+
+    # Attributes.
+
+    def chmod(self, path: StrPath, mode: int) -> None:
+        """Set the permission bits."""
+        self._attributes.chmod(self._node(path), mode)
+
+    def chown(self, path: StrPath, uid: int, gid: int, *, follow_symlinks: bool = True) -> None:
+        """Set owner and group; -1 leaves one as it is."""
+        self._attributes.chown(self._node(path, follow=follow_symlinks), uid, gid)
+
+    def utime(
+        self,
+        path: StrPath,
+        times: tuple[float, float] | None = None,
+        *,
+        ns: tuple[int, int] | None = None,
+        follow_symlinks: bool = True,
+    ) -> None:
+        """Set access and modification time, in seconds or as `ns` in nanoseconds; both to now without either."""
+        node = self._node(path, follow=follow_symlinks)
+        if times is not None:
+            ns = (int(times[0] * 1e9), int(times[1] * 1e9))
+        if ns is None:
+            self._attributes.touch(node)
+        else:
+            self._attributes.utime(node, *ns)
+
+    def getxattr(self, path: StrPath, attribute: str | bytes, *, follow_symlinks: bool = True) -> bytes:
+        """Return the value of an extended attribute; ENODATA where there is none."""
+        return self._attributes.getxattr(self._node(path, follow=follow_symlinks), os.fsencode(attribute))
+
+    def listxattr(self, path: StrPath = "/", *, follow_symlinks: bool = True) -> list[str]:
+        """Return the names of the extended attributes."""
+        node = self._node(path, follow=follow_symlinks)
+        return [os.fsdecode(name) for name in self._attributes.listxattr(node)]
+
+    def setxattr(
+        self, path: StrPath, attribute: str | bytes, value: bytes, flags: int = 0, *, follow_symlinks: bool = True
+    ) -> None:
+        """Set an extended attribute; `flags` are os.XATTR_CREATE and os.XATTR_REPLACE."""
+        node = self._node(path, follow=follow_symlinks)
+        self._attributes.setxattr(node, os.fsencode(attribute), value, flags)
+
+    def removexattr(self, path: StrPath, attribute: str | bytes, *, follow_symlinks: bool = True) -> None:
+        """Remove an extended attribute."""
+        self._attributes.removexattr(self._node(path, follow=follow_symlinks), os.fsencode(attribute))
+
+    # What only a union knows.
+
+    def origin(self, path: StrPath) -> int:
+        """Return the place of the layer that the name comes from, base first; the upper's is the number of layers."""
+        branch, _ = self.tree.where(self._node(path, follow=False))
+        return branch.index
+
+    def origins(self, path: StrPath = "/") -> dict[Any, int]:
+        """Return for each name in a directory the place of the layer that it comes from."""
+        directory = self._directory(path)
+        as_bytes = isinstance(os.fspath(path), bytes)
+        top = len(self.tree.branches)
+        found = {}
+        for name, where in self.tree.listing(directory).entries():
+            rank = where.rank if isinstance(where, Node) else where.ranks[0]
+            found[name if as_bytes else os.fsdecode(name)] = (
+                top if rank == UPPER else directory.lowers[rank].branch.index
+            )
+        return found
+
+    def copy_up(self, path: StrPath) -> None:
+        """Make the entry be in the upper, as writing to it would."""
+        with self.tree.lock:
+            self._changer().copy_up.node(self._node(path, follow=False))
+
+    def whiteouts(self) -> Iterator[bytes]:
+        """Yield the path of each name that the upper hides, directories in the order of their names."""
+        for change in self.changes():
+            if change.kind == "D":
+                yield change.path
+
+    def changes(self) -> Iterator[Change]:
+        """Yield what the upper makes differ from the layers, sorted by path: A added, C changed or replaced, D deleted.
+
+        A whiteout of what no layer has is nothing. Of a renamed directory the old name is deleted and the new one
+        added.
+        """
+        if self._upper is not None:
+            yield from self._changes(self.tree.root, b"")
+
+    def _changes(self, directory: Directory, path: bytes) -> Iterator[Change]:
+        listing = self.tree.listing(directory)
+        hidden = {name for name in listing.whiteouts if name in listing.covered and name not in listing}
+        shown = {name: found for name, found in listing.entries() if _rank(found) == UPPER}
+        for name in sorted(hidden | shown.keys()):
+            here = join(path, name)
+            if name in hidden:
+                yield Change("D", here)
+                continue
+            yield Change("C" if name in listing.covered else "A", here)
+            if shown[name].kind == DT_DIR and not name.startswith(META_PREFIX):
+                below = self.tree.lookup(directory, name)
+                assert isinstance(below, Directory)
+                yield from self._changes(below, here)
+
+
+def _rank(found: Found | Node) -> int:
+    return found.rank if isinstance(found, Node) else found.ranks[0]
+
+
+def _renumbered(st: os.stat_result, ino: int, nlink: int) -> os.stat_result:
+    """Return the state with another inode number and link count."""
+    reduced: Any = st.__reduce__()[1]  # the ten integers of old, and the rest by name
+    fields, named = reduced
+    return os.stat_result((fields[0], ino, fields[2], nlink, *fields[4:]), named)

@@ -1,0 +1,271 @@
+"""The upper and its work directory: the only two directories of a union that are written to.
+
+Whatever is not one system call is made in the work directory and renamed into the upper, so that a crash leaves the old
+state or the new one. As the kernel does, temporary entries stand in `work` of the work directory, and are removed when
+the upper is next opened; links to copied-up files with several names stand in its `index`.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import itertools
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from lamina.errors import Conflict, InvalidInput
+from lamina.linux.files import RENAME_EXCHANGE, renameat2
+from lamina.overlay import format as marks
+from lamina.overlay.union.branch import Branch
+
+_TEMP = b"work"
+INDEX = b"index"
+
+# mknod of the whiteout device where neither the file system nor the user namespace lets it be made.
+_NO_DEVICES = (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP)
+
+
+class Upper:
+    """The upper `branch` with its work directory.
+
+    `space` is the spelling of the marks that are written. With `sync` a copied-up file is on disk before it is visible,
+    as with the kernel's driver. Conflict where the upper is in use. Without `work` a directory is made beside the
+    upper, and removed by `close`.
+    """
+
+    __slots__ = ("_counter", "_lock", "_made", "_whiteout", "branch", "indexed", "space", "sync", "work")
+
+    def __init__(self, root: str, work: str | None, index: int, *, userxattr: bool | None, sync: bool) -> None:
+        self.branch = Branch(root, index)
+        self.sync = sync
+        self.indexed = work is not None  # an index in a directory that goes away would come to nothing
+        self._counter = itertools.count()
+        self._whiteout = b""
+        self._made = ""
+        self._lock = -1
+        try:
+            self._lock = _lock(root)
+            if work is None:
+                work = self._made = _beside(root)
+            self.work = Branch(work, index)
+        except BaseException:
+            self._release()
+            raise
+        try:
+            if self.work.device != self.branch.device:
+                raise InvalidInput("use the work directory", work, f"it is not on the file system of {root}")
+            self._prepare()
+            self.space = marks.USER if userxattr or (userxattr is None and not self._may_trust()) else marks.TRUSTED
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Remove what is temporary and give the upper free."""
+        with suppress(OSError):  # what stays is removed at the next opening
+            self._empty(_TEMP)
+        self.work.close()
+        self._release()
+
+    def _release(self) -> None:
+        self.branch.close()
+        if self._lock >= 0:
+            os.close(self._lock)
+        if self._made:
+            for name in (_TEMP, INDEX):
+                with suppress(OSError):
+                    os.rmdir(os.path.join(self._made, os.fsdecode(name)))
+            with suppress(OSError):
+                os.rmdir(self._made)
+
+    def _prepare(self) -> None:
+        for name in (_TEMP, INDEX):
+            try:
+                os.mkdir(name, 0o700, dir_fd=self.work.fd)
+            except FileExistsError:
+                # The kernel makes them with mode 0, which is closed to an owner without CAP_DAC_OVERRIDE.
+                os.chmod(name, 0o700, dir_fd=self.work.fd)
+        self._empty(_TEMP)
+
+    def _may_trust(self) -> bool:
+        """Tell whether trusted.* attributes can be written here."""
+        try:
+            self.set_xattr(self.work, _TEMP, b"trusted.overlay.opaque", b"n")
+            self.remove_xattr(self.work, _TEMP, b"trusted.overlay.opaque")
+        except OSError:
+            return False
+        return True
+
+    def temp(self) -> bytes:
+        """Return a free path in the work directory."""
+        return b"%b/#%x" % (_TEMP, next(self._counter))
+
+    def publish(self, temp: bytes, path: bytes, flags: int = 0) -> None:
+        """Rename `temp` of the work directory to `path` of the upper: renameat2(2)."""
+        with self.branch.near(path) as (fd, name):
+            _rename(self.work.fd, temp, fd, name, flags)
+
+    def move(self, old: bytes, new: bytes, flags: int = 0) -> None:
+        """Rename within the upper: renameat2(2)."""
+        with self.branch.near(old) as (old_fd, old_name), self.branch.near(new) as (new_fd, new_name):
+            _rename(old_fd, old_name, new_fd, new_name, flags)
+
+    def link(self, source: Branch, old: bytes, target: Branch, new: bytes) -> None:
+        """Give `old` the further name `new`; each is in the upper or in the work directory."""
+        with source.near(old) as (old_fd, old_name), target.near(new) as (new_fd, new_name):
+            os.link(old_name, new_name, src_dir_fd=old_fd, dst_dir_fd=new_fd, follow_symlinks=False)
+
+    @contextmanager
+    def staged(self) -> Iterator[bytes]:
+        """Give a free path in the work directory; what still is there when the block fails is removed."""
+        temp = self.temp()
+        try:
+            yield temp
+        except BaseException:
+            with suppress(OSError):  # the first error counts, and the next opening removes it
+                self.discard(temp)
+            raise
+
+    def discard(self, temp: bytes) -> None:
+        """Remove an entry of the work directory with all that is in it; its absence is accepted."""
+        try:
+            os.unlink(temp, dir_fd=self.work.fd)
+        except FileNotFoundError:
+            return
+        except (IsADirectoryError, PermissionError):
+            self._empty(temp)
+            os.rmdir(temp, dir_fd=self.work.fd)
+
+    def _empty(self, path: bytes) -> None:
+        with self.work.proc_path(path) as proc, os.scandir(proc) as entries:
+            inside = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+        for name, is_directory in inside:
+            below = path + b"/" + name
+            if is_directory:
+                self._empty(below)
+                with self.work.near(below) as (fd, short):
+                    os.rmdir(short, dir_fd=fd)
+            else:
+                with self.work.near(below) as (fd, short):
+                    os.unlink(short, dir_fd=fd)
+
+    def whiteout(self, directory: bytes, name: bytes) -> bool:
+        """Make `name`, which does not exist in the upper's `directory`, a whiteout. True where it is an xattr whiteout.
+
+        Whiteouts are links to one device, as the kernel's are. Where devices are refused, the directory becomes one
+        with xattr whiteouts (opaque=x).
+        """
+        path = directory + b"/" + name if directory else name
+        try:
+            self._link_whiteout(self.branch, path)
+        except OSError as error:
+            if error.errno not in _NO_DEVICES:
+                raise
+            with self.branch.near(directory) as (fd, short):
+                opened = os.open(short, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
+            try:
+                marks.write_xattr_whiteout(opened, name, self.space)
+            finally:
+                os.close(opened)
+            return True
+        return False
+
+    def staged_whiteout(self) -> bytes:
+        """Make a whiteout device in the work directory and return its path; EPERM and the like where there are none."""
+        temp = self.temp()
+        self._link_whiteout(self.work, temp)
+        return temp
+
+    def _link_whiteout(self, target: Branch, path: bytes) -> None:
+        if self._whiteout:
+            try:
+                self.link(self.work, self._whiteout, target, path)
+            except OSError as error:
+                if error.errno not in (errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP):
+                    raise
+            else:
+                return
+        fresh = self.temp()
+        os.mknod(fresh, stat.S_IFCHR, 0, dir_fd=self.work.fd)
+        self._whiteout = fresh
+        self.link(self.work, fresh, target, path)
+
+    def index_path(self, origin: bytes) -> bytes:
+        """Return where in the work directory the index of an `overlay.origin` stands; b"" for no origin."""
+        return b"%b/%b" % (INDEX, origin.hex().encode()) if origin else b""
+
+    def indexed_nlink(self, index: bytes, st: os.stat_result) -> int:
+        """Return the links in the union of an indexed file whose real state is `st`.
+
+        The kernel keeps what has to be added to the real count (the names that were not copied up, less the index
+        itself) in `overlay.nlink`, as `U+1`.
+        """
+        value = self.get_mark(self.work, index, b"nlink") or b""
+        try:
+            return st.st_nlink + int(value[1:]) if value.startswith(b"U") else max(st.st_nlink - 1, 1)
+        except ValueError:
+            return max(st.st_nlink - 1, 1)
+
+    def set_indexed_nlink(self, index: bytes, links: int) -> None:
+        """Keep how many links the union shows of an indexed file."""
+        real = self.work.stat(index).st_nlink
+        self.set_mark(self.work, index, b"nlink", b"U%+d" % (links - real))
+
+    def set_mark(self, branch: Branch, path: bytes, mark: bytes, value: bytes) -> None:
+        """Set `overlay.MARK` of an entry."""
+        self.set_xattr(branch, path, self.space.encode() + mark, value)
+
+    def get_mark(self, branch: Branch, path: bytes, mark: bytes) -> bytes | None:
+        """Return `overlay.MARK` of an entry, or None."""
+        try:
+            with branch.proc_path(path) as proc:
+                return os.getxattr(proc, self.space.encode() + mark, follow_symlinks=False)
+        except OSError:  # none set, none supported, none for this type of entry
+            return None
+
+    @staticmethod
+    def set_xattr(branch: Branch, path: bytes, attribute: bytes, value: bytes, flags: int = 0) -> None:
+        """Set an attribute of the entry itself."""
+        with branch.proc_path(path) as proc:
+            os.setxattr(proc, attribute, value, flags, follow_symlinks=False)
+
+    @staticmethod
+    def remove_xattr(branch: Branch, path: bytes, attribute: bytes) -> None:
+        """Remove an attribute of the entry itself."""
+        with branch.proc_path(path) as proc:
+            os.removexattr(proc, attribute, follow_symlinks=False)
+
+
+def _rename(old_fd: int, old: bytes, new_fd: int, new: bytes, flags: int) -> None:
+    if flags:
+        renameat2(old_fd, old, new_fd, new, flags)
+    else:
+        os.rename(old, new, src_dir_fd=old_fd, dst_dir_fd=new_fd)
+
+
+def exchange(upper: Upper, temp: bytes, path: bytes) -> None:
+    """Swap an entry of the work directory with one of the upper, atomically."""
+    upper.publish(temp, path, RENAME_EXCHANGE)
+
+
+def _lock(root: str) -> int:
+    """Take the upper for this process; the kernel would let two mounts damage it."""
+    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(fd)
+        raise Conflict("write to the upper", root, "it is in use", "close the other union or unmount it") from error
+    return fd
+
+
+def _beside(root: str) -> str:
+    """Make a work directory where it is on the file system of the upper: beside it."""
+    real = os.path.realpath(root)
+    try:
+        return tempfile.mkdtemp(prefix=f".{os.path.basename(real)}.work-", dir=os.path.dirname(real))
+    except OSError as error:
+        raise InvalidInput("make a work directory beside", root, error, "name a work directory") from error

@@ -1,0 +1,92 @@
+"""The kernel's overlay and ours through FUSE: the same random operations over the same random layers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from lamina.overlay.fuse.start import start
+from lamina.overlay.stack import Overlay
+from tests.helpers.union_machine import Machine
+from tests.helpers.unions import Item, Mounted, make_layer, mount_kernel, snapshot, unmount
+
+pytestmark = pytest.mark.requires("root", "overlay", "fuse")
+
+OPTIONS = ("redirect_dir=on", "index=on", "metacopy=off", "xino=off")
+
+
+class KernelAndFuse(Machine):
+    """The kernel's mount on the left, ours on the right."""
+
+    scratch: Path
+    server = 0
+
+    def start(self, layers: list[list[Item]]) -> None:
+        self.top = Path(tempfile.mkdtemp(dir=self.scratch))
+        self.layers = [self.top / f"layer{n}" for n in range(len(layers))]
+        for path, items in zip(self.layers, layers, strict=True):
+            make_layer(path, items)
+        for name in ("upper-k", "work-k", "upper-f", "work-f", "kernel", "fuse"):
+            (self.top / name).mkdir()
+        self.server = self._serve("upper-f", "work-f")
+        mount_kernel(self.layers, self.top / "upper-k", self.top / "work-k", self.top / "kernel", *OPTIONS)
+        self.left, self.right = Mounted(self.top / "kernel"), Mounted(self.top / "fuse")
+
+    def _serve(self, upper: str, work: str) -> int:
+        overlay = Overlay(
+            [str(layer) for layer in self.layers],
+            upper=str(self.top / upper),
+            work=str(self.top / work),
+            options=[("volatile", "")],
+        )
+        return start(overlay, str(self.top / "fuse"))
+
+    def lower_inodes(self) -> set[int]:
+        return {
+            os.lstat(os.path.join(folder, name)).st_ino
+            for layer in self.layers
+            for folder, directories, files in os.walk(layer)
+            for name in (*directories, *files, ".")
+        }
+
+    def _stop(self) -> None:
+        unmount(self.top / "fuse")
+        _, status = os.waitpid(self.server, 0)
+        assert status == 0
+
+    def teardown(self) -> None:
+        if not self.server:
+            return
+        try:
+            before = snapshot(self.left)
+        finally:
+            self._stop()
+            unmount(self.top / "kernel")
+        self.server = self._serve("upper-k", "work-k")
+        try:
+            assert snapshot(self.right) == before
+        finally:
+            self._stop()
+        mount_kernel(self.layers, self.top / "upper-f", self.top / "work-f", self.top / "kernel", *OPTIONS)
+        try:
+            assert snapshot(self.left) == before
+        finally:
+            unmount(self.top / "kernel")
+        shutil.rmtree(self.top)
+
+
+def test_same_as_the_kernel(scratch: Path) -> None:
+    KernelAndFuse.scratch = scratch
+    previous = os.umask(0o022)
+    try:
+        run_state_machine_as_test(  # type: ignore[no-untyped-call]
+            KernelAndFuse, settings=settings(max_examples=30, stateful_step_count=30, deadline=None)
+        )
+    finally:
+        os.umask(previous)

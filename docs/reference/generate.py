@@ -15,6 +15,20 @@ from lamina.cli.help import spelling, usage
 from lamina.cli.main import LAMINA
 from lamina.cli.options import Command
 
+_PREFACE = """\
+# Commands
+
+Made from the same tables as `--help`, by `docs/reference/generate.py`.
+
+Results go to standard output, everything else to standard error. An error is one line, `lamina: …`, and where
+something helps a second one, `hint: …`. The exit status is 0, 2 for a malformed command line, 125 for what could not be
+done, 130 after Ctrl-C. `run` and `mount … -- COMMAND` return the status of the command, 126 if it cannot be executed
+and 127 if it does not exist; `run` also 128 + N if signal N ended it.
+
+Options may be written `--name value`, `--name=value`, `-n value`, `-nvalue`; flags of one letter together (`-it`).
+A flag is switched off by `--flag=false`; `--` ends the options. An option with … behind it may be repeated. What
+--format json prints is in [json.md](json.md)."""
+
 
 def document() -> str:
     """Return the page."""
@@ -22,18 +36,7 @@ def document() -> str:
 
 
 def _lines() -> Iterator[str]:
-    yield "# Commands"
-    yield ""
-    yield "Made from the same tables as `--help`, by `docs/reference/generate.py`."
-    yield ""
-    yield "Results go to standard output, everything else to standard error. An error is one line, `lamina: …`, and where"
-    yield "something helps a second one, `hint: …`. The exit status is 0, 2 for a malformed command line, 125 for what could"
-    yield "not be done, 130 after Ctrl-C; `run` and `mount … -- COMMAND` return the status of the command, 126 if it cannot"
-    yield "be executed, 127 if it does not exist, and `run` 128 + N if signal N ended it."
-    yield ""
-    yield "Options may be written `--name value`, `--name=value`, `-n value`, `-nvalue`; flags of one letter together (`-it`);"
-    yield "a flag is switched off by `--flag=false`; `--` ends the options. An option with … behind it may be repeated."
-    yield "What --format json prints is in [json.md](json.md)."
+    yield _PREFACE
     yield from _command(LAMINA, "##")
     for heading, names in GROUPS:
         yield ""

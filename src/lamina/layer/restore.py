@@ -90,9 +90,7 @@ class Restorer:
         if not self.single_id:
             return (entry.uid, entry.gid) != self._ids
         if entry.uid or entry.gid:
-            self.owners[path] = Owner(entry.uid, entry.gid)
-        else:
-            self.owners.pop(path, None)
+            self._note(path, entry)
         return False
 
     def _mode(self, entry: Entry, path: bytes) -> int:

@@ -1,0 +1,51 @@
+"""What a Python program imports: `Store`, `Image`, `Container`, `mount`, and the values that they take and give.
+
+Nothing is loaded before it is used: the command line comes through here on its way to starting a container.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from lamina.api.container import Change, Container
+    from lamina.api.image import Image, Layer
+    from lamina.api.mounting import mount
+    from lamina.api.store import Store
+    from lamina.runtime.spec import Bind, Device, RunOptions, Tmpfs, Ulimit
+    from lamina.store.collect import Collected
+    from lamina.store.remove import Removed
+
+_MODULES = {
+    "Bind": "lamina.runtime.spec",
+    "Change": "lamina.api.container",
+    "Collected": "lamina.store.collect",
+    "Container": "lamina.api.container",
+    "Device": "lamina.runtime.spec",
+    "Image": "lamina.api.image",
+    "Layer": "lamina.api.image",
+    "Removed": "lamina.store.remove",
+    "RunOptions": "lamina.runtime.spec",
+    "Store": "lamina.api.store",
+    "Tmpfs": "lamina.runtime.spec",
+    "Ulimit": "lamina.runtime.spec",
+    "mount": "lamina.api.mounting",
+}
+
+__all__ = [
+    "Store", "Image", "Layer", "Container", "Change", "mount",
+    "RunOptions", "Bind", "Tmpfs", "Device", "Ulimit",
+    "Collected", "Removed",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    module = _MODULES.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(module), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

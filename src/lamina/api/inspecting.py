@@ -1,0 +1,83 @@
+"""What `inspect` shows of images and containers: everything, as plain data, by docker's names for what docker has."""
+
+from __future__ import annotations
+
+from lamina.api.container import Container
+from lamina.api.image import Image
+from lamina.api.store import Store
+from lamina.oci.timestamp import format_time
+from lamina.store.containers import uppers_of
+from lamina.store.references import list_references
+
+
+def inspect_image(image: Image) -> dict[str, object]:
+    """Return everything about an image; the documented keys are those of docs/reference."""
+    config = image.config
+    references = [ref for ref, digest in list_references(image.store.layout) if digest == image.record.manifest]
+    repositories = dict.fromkeys(reference.familiar_repository for reference in references)
+    layers = image.layers
+    return {
+        "Id": image.id,
+        "RepoTags": [reference.familiar for reference in references],
+        "RepoDigests": [f"{repository}@{image.record.manifest}" for repository in repositories],
+        "Created": config.created,
+        "Author": config.author,
+        "Comment": config.history[-1].comment if config.history else "",
+        "Architecture": config.platform.architecture,
+        "Variant": config.platform.variant,
+        "Os": config.platform.os,
+        "Size": sum(layer.content for layer in layers),
+        "Config": config.settings.to_object(),
+        "RootFS": {"Type": "layers", "Layers": list(config.diff_ids)},
+        "Manifest": image.record.manifest,
+        "Layers": [
+            {
+                "DiffId": layer.diff_id,
+                "Size": layer.size,
+                "Content": layer.content,
+                "Entries": layer.entries,
+                "Directory": layer.directory,
+            }
+            for layer in layers
+        ],
+        "Host": image.record.host,
+        **_store(image.store),
+    }
+
+
+def inspect_container(container: Container) -> dict[str, object]:
+    """Return everything about a container; the documented keys are those of docs/reference."""
+    layout, record, state = container.store.layout, container.record, container.state
+    directory = container.directory
+    return {
+        "Id": record.id,
+        "Name": record.name,
+        "Created": format_time(record.created),
+        "Image": record.image_id,
+        "ImageName": record.image_name,
+        "Path": container.command[0] if container.command else "",
+        "Args": container.command[1:],
+        "State": {
+            "Status": container.status,
+            "Running": container.status == "running",
+            "ExitCode": state.exit_code,
+            "StartedAt": format_time(state.started) if state.started else "",
+            "FinishedAt": format_time(state.finished) if state.finished else "",
+        },
+        "Config": {"Image": record.image_name, "Cmd": record.command, "Labels": container.labels},
+        "GraphDriver": {
+            "Name": "overlay",
+            "Data": {
+                "LowerDirs": [layout.path("layers", name, "tree") for name in record.layers],
+                "UpperDirs": {"/" + place: upper for place, upper in uppers_of(layout, record.id)},
+                "WorkDir": f"{directory}/work",
+                "MergedDir": f"{directory}/merged",
+            },
+        },
+        "OverHost": record.host,
+        **_store(container.store),
+    }
+
+
+def _store(store: Store) -> dict[str, object]:
+    return {"Store": store.root, "IdMap": {"Kind": store.ids.kind, "Description": store.ids.describe()}}

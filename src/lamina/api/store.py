@@ -1,0 +1,268 @@
+"""`Store`: a place on disk with images and containers, as an object."""
+
+from __future__ import annotations
+
+import os
+
+from lamina.api.surroundings import now, store_root, this_machine
+from lamina.errors import UsageError
+from lamina.events import ignore
+from lamina.ids.map import choose
+from lamina.store.images import HOST, ImageRecord, find_image
+from lamina.store.layout import open_layout
+from lamina.store.staging import Staging
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import TracebackType
+    from typing import BinaryIO
+
+    from lamina.api.container import Container
+    from lamina.api.image import Image
+    from lamina.events import OnEvent
+    from lamina.ids.map import IdMap
+    from lamina.ids.worker import Helper, Worker
+    from lamina.runtime.spec import RunOptions
+    from lamina.store.collect import Collected
+    from lamina.store.remove import Removed
+
+
+class Store:
+    """A store of images and containers, made where there is none.
+
+    `root` is its directory: by default LAMINA_ROOT, else /var/lib/lamina for root and $XDG_DATA_HOME/lamina for others.
+    Any number of processes and threads may use one store at once. Whatever needs other ids than the caller's is done by
+    a small process, started at first use and ended by `close`, or with this program; `worker` makes another
+    (`lamina.ids.worker.Here`, for a program with one thread that does nothing else).
+
+    Raises StoreError for a directory that is no store, a newer store, or one that was made with another id map.
+    """
+
+    def __init__(
+        self, root: str | os.PathLike[str] | None = None, *, worker: Callable[[IdMap], Worker] | None = None
+    ) -> None:
+        self.layout = open_layout(store_root(root), choose(os.geteuid(), os.getegid()))
+        self._make_worker = worker
+        self._worker: Worker | None = None
+        self._launcher: Helper | None = None
+
+    @property
+    def root(self) -> str:
+        """The store's directory."""
+        return self.layout.root
+
+    @property
+    def ids(self) -> IdMap:
+        """Which ids of the host stand behind those inside containers and layers."""
+        return self.layout.ids
+
+    @property
+    def worker(self) -> Worker:
+        """What carries out jobs on files where the right ids are."""
+        if self._worker is None:
+            self._worker = self._make_worker(self.ids) if self._make_worker else self.launcher
+        return self._worker
+
+    @property
+    def launcher(self) -> Helper:
+        """The small process that starts containers for programs that may have threads."""
+        if self._launcher is None:
+            from lamina.ids.worker import Helper
+
+            self._launcher = Helper(self.ids)
+        return self._launcher
+
+    def close(self) -> None:
+        """End the helper process. The store may be used again, which starts another."""
+        if self._launcher is not None:
+            self._launcher.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Store({self.root!r})"
+
+    # Images
+
+    def image(self, name: str) -> Image:
+        """Return the image with this name, id, or first digits of an id; "host" is this machine's own root.
+
+        Raises NotFound, or InvalidInput for what can be no name or is ambiguous.
+        """
+        from lamina.api.image import Image
+
+        return Image(self, self.find(name), name=name)
+
+    def images(self, *, all: bool = True) -> list[Image]:  # noqa: A002  # docker's word for it
+        """Return the images, newest first; with `all` also those that have no name (any more)."""
+        from lamina.api.image import Image
+        from lamina.store.images import list_images
+        from lamina.store.references import list_references
+
+        named = {digest for _, digest in list_references(self.layout)}
+        return [Image(self, record) for record in list_images(self.layout) if all or record.manifest in named]
+
+    def import_rootfs(
+        self,
+        source: str | os.PathLike[str] | BinaryIO,
+        name: str | None = None,
+        *,
+        changes: Iterable[str] = (),
+        message: str = "",
+        on_event: OnEvent = ignore,
+    ) -> Image:
+        """Make an image of one layer from a root file system, and give it a name.
+
+        `source` is a directory, a tar archive (uncompressed, gzip, zstd, xz, bzip2), or a binary file with one to be
+        read from. `changes` are Dockerfile-style settings ("ENV A=b", 'CMD ["sh"]').
+        """
+        from lamina.api.image import Image
+        from lamina.transfer.rootfs import import_rootfs
+
+        record = import_rootfs(
+            self.layout, self.worker, source, name, changes=changes, message=message, created=now(), on_event=on_event
+        )
+        return Image(self, record, name=name or "")
+
+    def bootstrap(
+        self,
+        suite: str,
+        name: str | None = None,
+        *,
+        mirror: str | None = None,
+        include: Iterable[str] = (),
+        variant: str = "minbase",
+        changes: Iterable[str] = (),
+        on_event: OnEvent = ignore,
+    ) -> Image:
+        """Make a base image of a Debian (or derived) suite from packages, with mmdebstrap or debootstrap.
+
+        Without `mirror` the packages come from where this machine's own apt has that suite from. `include` are packages
+        to install beside those of the variant. Raises Unsupported, naming the package to install, where neither program
+        is there.
+        """
+        from lamina.api.image import Image
+        from lamina.transfer.bootstrap import bootstrap
+
+        record = bootstrap(
+            self.layout,
+            self.worker,
+            suite,
+            name,
+            mirror=mirror,
+            include=include,
+            variant=variant,
+            changes=changes,
+            created=now(),
+            environ=os.environ,
+            on_event=on_event,
+        )
+        return Image(self, record, name=name or "")
+
+    def tag(self, source: str, target: str) -> None:
+        """Let the name `target` mean the image `source` from now on."""
+        from lamina.oci.reference import parse_name
+        from lamina.store.publish import tag_image
+
+        reference = parse_name(target)
+        with Staging(self.layout) as staging:
+            tag_image(staging, find_image(self.layout, source), reference)
+
+    def remove_image(self, name: str, *, force: bool = False) -> Removed:
+        """Take a name away, and the image with its last one; or an image by its id, with all its names if `force`.
+
+        Raises Conflict where containers are made of it; with `force` it loses its names, and its files when they go.
+        """
+        from lamina.store.remove import remove_image
+
+        return remove_image(self.layout, self.worker, name, force=force)
+
+    # Containers
+
+    def containers(self, *, all: bool = True) -> list[Container]:  # noqa: A002  # docker's word for it
+        """Return the containers, newest first; without `all` only those that run."""
+        from lamina.api.container import Container
+        from lamina.store.containers import list_containers
+
+        found = [Container(self, record) for record in list_containers(self.layout)]
+        return [container for container in found if all or container.status == "running"]
+
+    def container(self, name: str) -> Container:
+        """Return the container with this name, id, or first digits of an id. Raises NotFound."""
+        from lamina.api.container import Container
+        from lamina.store.containers import find_container
+
+        return Container(self, find_container(self.layout, name))
+
+    def create(
+        self,
+        image: Image | str,
+        options: RunOptions | None = None,
+        *,
+        name: str = "",
+        throw_away: bool = False,
+        pinned: bool = False,
+    ) -> Container:
+        """Make a container of an image, or of this machine's root ("host"), ready to `start`; it is kept until removed.
+
+        With `throw_away` nothing of it is brought to disk: for one that is removed after its first run. With `pinned`
+        the returned object keeps `prune` off it until it is removed or this program ends.
+        """
+        from lamina.api.container import Container
+
+        return Container.create(self, image, options, name=name, throw_away=throw_away, pinned=pinned)
+
+    def explain(self, image: Image | str, options: RunOptions, *, keep: bool = False) -> str:
+        """Return the shell script that does what a run would do; with `keep` it leaves what the command wrote."""
+        from lamina.runtime.run import explain_run
+
+        return explain_run(self.layout, self.find(image), options, keep=keep)
+
+    def prune(self, *, containers: bool = False, images: bool = False) -> Collected:
+        """Remove what nothing needs: images without a name and a container, layers without an image, what crashes left.
+
+        With `containers` those that do not run are removed first; with `images` named ones of which there is no
+        container, too.
+        """
+        from lamina.store.collect import collect
+
+        return collect(self.layout, self.worker, containers=containers, unused_images=images)
+
+    def find(self, image: Image | str) -> ImageRecord:
+        """Return the record of an image that is named or given."""
+        if not isinstance(image, str):
+            if image.store.root != self.root:
+                raise UsageError("use the image", image.id, f"it is in the store {image.store.root}")
+            return image.record
+        return _host_record() if image == HOST else find_image(self.layout, image)
+
+
+def _host_record() -> ImageRecord:
+    """Return the image that this machine's own root is: no layers, no documents."""
+    from lamina.oci.digest import BlobDigest, ImageId
+    from lamina.oci.platform import platform_of
+
+    return ImageRecord(
+        manifest=BlobDigest(""),
+        media_type="",
+        image_id=ImageId(""),
+        created=0,
+        platform=str(platform_of(os.uname().machine)),
+        layers=[],
+        blobs=[],
+        host=this_machine(),
+        env=[],
+        entrypoint=[],
+        cmd=["sh"],
+        user="",
+        workdir="",
+        volumes=[],
+        stop_signal="",
+    )

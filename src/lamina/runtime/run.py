@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 
-from lamina.errors import Unsupported
 from lamina.ids.worker import Fd
 from lamina.runtime.launch import Outcome, launch
 from lamina.runtime.plan import Base, ImageFacts, Plan, image_base, plan, prepare
@@ -41,7 +40,7 @@ def run_container(
     layout: Layout,
     worker: Worker,
     record: ContainerRecord,
-    image: ImageRecord | None,
+    image: ImageRecord,
     options: RunOptions,
     *,
     streams: Streams,
@@ -92,7 +91,7 @@ def _launch(worker: Worker, what: Plan, streams: Streams, lock: int, *, kill_on_
 def plan_container(
     layout: Layout,
     record: ContainerRecord,
-    image: ImageRecord | None,
+    image: ImageRecord,
     options: RunOptions,
     *,
     throw_away: bool,
@@ -100,27 +99,45 @@ def plan_container(
 ) -> Plan:
     """Return the plan for a command in the container. For one over the host, note where its uppers lie."""
     directory = record.directory(layout)
-    base = _host_base(layout, record, throw_away=throw_away) if record.host else None
-    if base is None:
-        trees = [layout.path("layers", name, "tree") for name in record.layers]
-        base = image_base(trees, directory, layout.ids, throw_away=throw_away)
-    return plan(
-        base,
-        facts_of(record, image),
-        options,
-        directory=directory,
-        ids=layout.ids,
-        hostname=record.id[:12],
-        term=term,
-    )
+    base, uppers = base_of(layout, image, directory, throw_away=throw_away)
+    if record.host:
+        write_uppers(layout, record.id, uppers)
+    hostname = record.id[:12]
+    return plan(base, facts_of(image), options, directory=directory, ids=layout.ids, hostname=hostname, term=term)
 
 
-def facts_of(record: ContainerRecord, image: ImageRecord | None) -> ImageFacts:
+def base_of(
+    layout: Layout, image: ImageRecord, directory: str, *, throw_away: bool
+) -> tuple[Base, list[tuple[str, str]]]:
+    """Return what stands at the bottom of a container's tree, and its uppers as (place, name in `directory`)."""
+    trees = image.trees(layout)
+    if not image.host:
+        return image_base(trees, directory, layout.ids, throw_away=throw_away), [("", "upper")]
+    from lamina.linux.mountinfo import mount_points
+    from lamina.runtime.host import host_base
+
+    over = host_base(mount_points(), trees, directory, layout.ids, hidden=layout.root, throw_away=throw_away)
+    return over.base, over.uppers
+
+
+def explain_run(layout: Layout, image: ImageRecord, options: RunOptions, *, keep: bool) -> str:
+    """Return the shell script that does what a run over the image would do, in a directory of its own below /tmp.
+
+    With `keep` the script leaves what the command wrote.
+    """
+    from lamina.runtime.explain import explain
+
+    name = os.urandom(6).hex()
+    directory = f"/tmp/lamina-{name}"
+    base, _ = base_of(layout, image, directory, throw_away=not keep)
+    what = plan(base, facts_of(image), options, directory=directory, ids=layout.ids, hostname=name)
+    return explain(what, layout.ids, keep=keep)
+
+
+def facts_of(image: ImageRecord) -> ImageFacts:
     """Return an image's defaults for the process; over the host, the command is a shell where nothing else is said."""
-    if image is None:
-        return ImageFacts(command=["sh"])
     return ImageFacts(
-        command=image.cmd or (["sh"] if record.host and not image.entrypoint else []),
+        command=image.cmd or (["sh"] if image.host and not image.entrypoint else []),
         entrypoint=image.entrypoint,
         env=dict(_pair(line) for line in image.env),
         user=image.user,
@@ -131,17 +148,3 @@ def facts_of(record: ContainerRecord, image: ImageRecord | None) -> ImageFacts:
 def _pair(line: str) -> tuple[str, str]:
     name, _, value = line.partition("=")
     return name, value
-
-
-def _host_base(layout: Layout, record: ContainerRecord, *, throw_away: bool) -> Base:
-    from lamina.linux.mountinfo import mount_points
-    from lamina.runtime.host import host_base
-
-    if not os.path.isdir("/proc/self"):
-        raise Unsupported("run over the host", "/", "/proc is not mounted, so its mounts are not known")
-    trees = [layout.path("layers", name, "tree") for name in record.layers]
-    over = host_base(
-        mount_points(), trees, record.directory(layout), layout.ids, hidden=layout.root, throw_away=throw_away
-    )
-    write_uppers(layout, record.id, over.uppers)
-    return over.base

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 def _run(context: Context, arguments: Arguments) -> int:
     options = read_run_options(arguments, command_words(arguments), context.environ)
+    if arguments.flag("explain"):
+        context.out.write(context.store().explain(arguments.positionals[0], options, keep=not arguments.flag("rm")))
+        return 0
     commit, removed = arguments.text("commit"), arguments.flag("rm")
     if commit:
         parse_name(commit)  # a name that cannot be is known before the command has run for an hour
@@ -99,6 +102,7 @@ COMMAND = Command(
             "commit", "make what the command changed an image, if it ends with status 0", kind=TEXT, value="NAME[:TAG]"
         ),
         Option("cidfile", "write the container's id to a new file", kind=TEXT, value="FILE"),
+        Option("explain", "print the shell script that does the same, and do nothing"),
         Option("quiet", "say nothing beside what the command says", short="q"),
     ),
     positionals=(Positional("IMAGE", "a name or an id, or host"),),
@@ -115,5 +119,6 @@ COMMAND = Command(
             "lamina run --name try host -- apt-get install -y tree",
             "over this machine: lamina diff try shows the change",
         ),
+        ("lamina run --explain --rm debian:mine ls", "how it is done, as a shell script"),
     ),
 )

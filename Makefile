@@ -21,7 +21,7 @@ setup: .venv/done
 	@touch $@
 
 demo: setup
-	@$(BIN)/python examples/demo.py
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -8,6 +8,7 @@ import pytest
 
 from tests.helpers.documents import blocks, links, matches, run_console, steps
 
+ROOT = Path(__file__).parents[2]
 TEXT = """
 <!-- requires: root userns -->
 ```console
@@ -75,6 +76,12 @@ def test_a_wrong_example_is_told(tmp_path: Path) -> None:
     (block,) = blocks("```console\n$ cd /; pwd\n/\n$ pwd; echo oh >&2; false\n/\n```\n")
     (wrong,) = run_console(steps(block), tmp_path, {"PATH": "/usr/bin:/bin"})
     assert wrong.startswith("line 4: $ pwd") and "+oh" in wrong
+
+
+def test_links_of_the_documentation_lead_somewhere() -> None:
+    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")):
+        for target in links(path.read_text()):
+            assert (path.parent / target).exists(), f"{path.relative_to(ROOT)}: {target}"
 
 
 def test_links() -> None:

@@ -71,7 +71,8 @@ def plan_mmdebstrap(recipe: Recipe, *, mode: str, settings: str) -> list[str]:
     argv += [f"--{stage}-hook={script}" for stage, script in _hooks(recipe, mode, settings)]
     if mode == "single":
         argv.append("--skip=chroot/mount/dev")
-    return [*argv, recipe.suite, "-", *recipe.sources]
+    # One argument: each of several would be a paragraph of the file of its own.
+    return [*argv, recipe.suite, "-", "\n".join(recipe.sources)]
 
 
 def _hooks(recipe: Recipe, mode: str, settings: str) -> list[tuple[str, str]]:

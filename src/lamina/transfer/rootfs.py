@@ -54,7 +54,7 @@ def import_rootfs(
         else:
             fd = _descriptor_of(source, staging)
             try:
-                layer, said = making.apply(staging, worker, Fd(fd), (), on_event=on_event), "-"
+                layer, said = _apply(staging, worker, fd, _name_of(source), on_event), "-"
             finally:
                 os.close(fd)
         return publish_base(
@@ -111,9 +111,36 @@ def _from_path(staging: Staging, worker: Worker, path: str, on_event: OnEvent) -
             raise InvalidInput("import", path, "it is neither a directory nor an archive")
         os.set_blocking(fd, True)
         _check_not_empty(path, fd)
-        return making.apply(staging, worker, Fd(fd), (), on_event=on_event), said
+        return _apply(staging, worker, fd, path, on_event), said
     finally:
         os.close(fd)
+
+
+def _apply(staging: Staging, worker: Worker, fd: int, called: str, on_event: OnEvent) -> LayerRecord:
+    try:
+        return making.apply(staging, worker, Fd(fd), (), on_event=on_event)
+    except InvalidInput as error:
+        # Who reads a stream does not know what it is called.
+        raise InvalidInput("import", called, error, error.hint) from error
+
+
+def _name_of(source: BinaryIO) -> str:
+    name = getattr(source, "name", None)
+    return "standard input" if name == "<stdin>" else name if isinstance(name, str) else "the stream"
+
+
+def _apply(staging: Staging, worker: Worker, fd: int, name: str, on_event: OnEvent) -> LayerRecord:
+    try:
+        return making.apply(staging, worker, Fd(fd), (), on_event=on_event)
+    except InvalidInput as error:
+        # Whoever reads the archive knows its entries, and not what it is called.
+        where = f"{error.subject}: " if error.subject else ""
+        raise InvalidInput("import", name, f"{where}{error.reason}", error.hint) from error
+
+
+def _name_of(source: BinaryIO) -> str:
+    name = getattr(source, "name", "")
+    return name if isinstance(name, str) and name and not name.startswith("<") else "the stream"
 
 
 def _check_not_empty(path: str, fd: int) -> None:

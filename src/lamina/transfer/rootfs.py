@@ -116,19 +116,6 @@ def _from_path(staging: Staging, worker: Worker, path: str, on_event: OnEvent) -
         os.close(fd)
 
 
-def _apply(staging: Staging, worker: Worker, fd: int, called: str, on_event: OnEvent) -> LayerRecord:
-    try:
-        return making.apply(staging, worker, Fd(fd), (), on_event=on_event)
-    except InvalidInput as error:
-        # Who reads a stream does not know what it is called.
-        raise InvalidInput("import", called, error, error.hint) from error
-
-
-def _name_of(source: BinaryIO) -> str:
-    name = getattr(source, "name", None)
-    return "standard input" if name == "<stdin>" else name if isinstance(name, str) else "the stream"
-
-
 def _apply(staging: Staging, worker: Worker, fd: int, name: str, on_event: OnEvent) -> LayerRecord:
     try:
         return making.apply(staging, worker, Fd(fd), (), on_event=on_event)
@@ -139,8 +126,8 @@ def _apply(staging: Staging, worker: Worker, fd: int, name: str, on_event: OnEve
 
 
 def _name_of(source: BinaryIO) -> str:
-    name = getattr(source, "name", "")
-    return name if isinstance(name, str) and name and not name.startswith("<") else "the stream"
+    name = getattr(source, "name", None)
+    return "standard input" if name == "<stdin>" else name if isinstance(name, str) else "the stream"
 
 
 def _check_not_empty(path: str, fd: int) -> None:

@@ -247,7 +247,7 @@ def read_state(layout: Layout, container_id: str) -> ContainerState:
 
 
 def write_state(layout: Layout, container_id: str, state: ContainerState, *, durable: bool) -> None:
-    """Replace the container's state. The caller holds the container's lock, so there is one writer."""
+    """Replace the container's state."""
     directory = layout.path("containers", container_id)
     data = encode_record(
         [
@@ -257,12 +257,9 @@ def write_state(layout: Layout, container_id: str, state: ContainerState, *, dur
             ("command", state.command),
         ]
     )
-    try:
-        os.unlink(f"{directory}/state.new")  # of a writer that was killed
-    except FileNotFoundError:
-        pass
-    write_new(f"{directory}/state.new", data, sync=durable)
-    os.rename(f"{directory}/state.new", f"{directory}/state")
+    temporary = f"{directory}/state.{os.urandom(4).hex()}"
+    write_new(temporary, data, sync=durable)
+    os.rename(temporary, f"{directory}/state")
     if durable:
         sync_directory(directory)
 

@@ -73,17 +73,21 @@ def capture(
     uppers: Sequence[tuple[str, str]],
     below: Sequence[str],
     *,
+    over_host: bool,
     ignore: Sequence[str],
     on_event: OnEvent,
 ) -> LayerRecord:
-    """Publish what the directories `uppers`, (place in the tree, directory), change over `below` as a layer."""
+    """Publish what the directories `uppers`, (place in the tree, directory), change over `below` as a layer.
+
+    With `over_host` the host's own root lies below everything. `ignore` are names made for mounts, not by anybody.
+    """
     layout = staging.layout
 
     def make(directory: str) -> Mapping[str, object]:
         return worker.call(
             jobs.capture_layer,
             uppers=[list(upper) for upper in uppers],
-            below=[tree_path(layout, name) for name in below],
+            below=[*(["/"] if over_host else []), *(tree_path(layout, name) for name in below)],
             owners_below=_owners(layout, below),
             ignore=list(ignore),
             staging=directory,

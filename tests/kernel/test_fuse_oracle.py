@@ -45,7 +45,7 @@ class KernelAndFuse(Machine):
             work=str(self.top / work),
             options=[("volatile", "")],
         )
-        return start(overlay, str(self.top / "fuse"))
+        return start(overlay, str(self.top / "fuse")).pid
 
     def lower_inodes(self) -> set[int]:
         return {

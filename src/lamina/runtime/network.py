@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import fcntl
 
+from lamina.linux.sockets import datagram_socket
+
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP_RUNNING = 0x41
 
 
 def raise_loopback() -> None:
     """Bring up `lo` in the network namespace of the calling process (netdevice(7))."""
-    import _socket  # the part of `socket` without its enumerations, which cost start-up time
-
-    with_socket = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
+    interfaces = datagram_socket()
     try:
         request = b"lo".ljust(16, b"\0") + _IFF_UP_RUNNING.to_bytes(2, "little") + bytes(22)  # struct ifreq
-        fcntl.ioctl(with_socket.fileno(), _SIOCSIFFLAGS, request)
+        fcntl.ioctl(interfaces.fileno(), _SIOCSIFFLAGS, request)
     finally:
-        with_socket.close()
+        interfaces.close()
 
 
 def hosts_text(host: bytes, hostname: str, added: list[tuple[str, str]], *, alone: bool) -> bytes:

@@ -20,6 +20,7 @@ from lamina.runtime.spec import Bind, Plain, RunOptions, Tmpfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from lamina.overlay.drivers import Driver
     from lamina.runtime.steps import Step
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -144,7 +145,7 @@ class Base:
         self.needed = needed or []
 
 
-def image_base(layers: list[str], directory: str, ids: IdMap, *, throw_away: bool) -> Base:
+def image_base(layers: list[str], directory: str, ids: IdMap, *, throw_away: bool, driver: Driver = "auto") -> Base:
     """Return the base for an image: its layers, base first, over the targets' tree.
 
     With `throw_away` the kernel need not write the upper to disk ("volatile"): nobody mounts it again.
@@ -157,6 +158,7 @@ def image_base(layers: list[str], directory: str, ids: IdMap, *, throw_away: boo
         work=work,
         userxattr=ids.kind != "host",
         options=overlay_options(ids, throw_away=throw_away),
+        driver=driver,
     )
     return Base([stack], directories=[upper, work])
 

@@ -8,19 +8,26 @@ import os
 from lamina.linux.namespaces import MountNamespace
 from lamina.linux.paths import open_in_root, open_parent
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lamina.overlay.stack import Overlay
+
 
 class Room:
     """The tree under construction: `path` is the container's root as the host sees it.
 
     `made` gathers the names inside that had to be made as mount targets in the container's own upper; `notes` what a
-    user should know.
+    user should know. `hand_over` gives the device of a mounted union to whoever starts its server.
     """
 
-    __slots__ = ("_devices", "_root", "made", "namespace", "notes", "path")
+    __slots__ = ("_devices", "_root", "hand_over", "made", "namespace", "notes", "path")
 
-    def __init__(self, path: str, namespace: MountNamespace) -> None:
+    def __init__(self, path: str, namespace: MountNamespace, hand_over: Callable[[Overlay, int], None]) -> None:
         self.path = path
         self.namespace = namespace
+        self.hand_over = hand_over
         self.made: list[str] = []
         self.notes: list[str] = []
         self._root = -1

@@ -20,6 +20,7 @@ from lamina.store.containers import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from lamina.ids.worker import Worker
+    from lamina.overlay.drivers import Driver
     from lamina.runtime.spec import RunOptions
     from lamina.store.images import ImageRecord
     from lamina.store.layout import Layout
@@ -99,7 +100,7 @@ def plan_container(
 ) -> Plan:
     """Return the plan for a command in the container. For one over the host, note where its uppers lie."""
     directory = record.directory(layout)
-    base, uppers = base_of(layout, image, directory, throw_away=throw_away)
+    base, uppers = base_of(layout, image, directory, throw_away=throw_away, driver=options.driver)
     if record.host:
         write_uppers(layout, record.id, uppers)
     hostname = record.id[:12]
@@ -107,12 +108,12 @@ def plan_container(
 
 
 def base_of(
-    layout: Layout, image: ImageRecord, directory: str, *, throw_away: bool
+    layout: Layout, image: ImageRecord, directory: str, *, throw_away: bool, driver: Driver = "auto"
 ) -> tuple[Base, list[tuple[str, str]]]:
     """Return what stands at the bottom of a container's tree, and its uppers as (place, name in `directory`)."""
     trees = image.trees(layout)
     if not image.host:
-        return image_base(trees, directory, layout.ids, throw_away=throw_away), [("", "upper")]
+        return image_base(trees, directory, layout.ids, throw_away=throw_away, driver=driver), [("", "upper")]
     from lamina.linux.mountinfo import mount_points
     from lamina.runtime.host import host_base
 

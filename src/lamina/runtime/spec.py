@@ -9,6 +9,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Literal
 
+    from lamina.overlay.drivers import Driver
+
     Network = Literal["host", "none"]
 
 
@@ -81,13 +83,13 @@ class RunOptions:
     """Everything that `lamina run` can be told about the process and its surroundings.
 
     `env` entries override those of the image; `command` and `entrypoint` are None where the image's own apply.
-    `stdin` keeps standard input open to the command; `tty` gives it a terminal of its own.
+    `stdin` keeps standard input open to the command; `tty` gives it a terminal of its own. `driver` presents the stack.
     """
 
     __slots__ = (
-        "add_hosts", "cap_add", "cap_drop", "command", "devices", "entrypoint", "env", "hostname", "init", "labels",
-        "mounts", "network", "no_new_privileges", "privileged", "read_only", "stdin", "tty", "ulimits", "user",
-        "workdir",
+        "add_hosts", "cap_add", "cap_drop", "command", "devices", "driver", "entrypoint", "env", "hostname", "init",
+        "labels", "mounts", "network", "no_new_privileges", "privileged", "read_only", "stdin", "tty", "ulimits",
+        "user", "workdir",
     )  # fmt: skip
 
     def __init__(
@@ -113,6 +115,7 @@ class RunOptions:
         cap_drop: list[str] | None = None,
         ulimits: list[Ulimit] | None = None,
         labels: dict[str, str] | None = None,
+        driver: Driver = "auto",
     ) -> None:
         self.command = command
         self.entrypoint = entrypoint
@@ -134,3 +137,4 @@ class RunOptions:
         self.cap_drop = cap_drop or []
         self.ulimits = ulimits or []
         self.labels = labels or {}
+        self.driver = driver

@@ -14,12 +14,16 @@ import stat
 from lamina.errors import LaminaError, Unsupported
 from lamina.linux import mount as kernel
 from lamina.linux.paths import open_parent
+from lamina.overlay.drivers import mount_served
 from lamina.overlay.kernel import bind
-from lamina.overlay.kernel import mount as mount_overlay
 from lamina.overlay.stack import Overlay
 from lamina.runtime.room import Room
 from lamina.runtime.shell import quote
 from lamina.runtime.spec import Plain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from lamina.overlay.drivers import Driver
 
 _SAFE = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
 _MOUNT_WORDS = (
@@ -65,7 +69,7 @@ class Stack(Step):
     With `or_read_only`, the topmost layer is bound read-only where the kernel refuses it as a lower one.
     """
 
-    __slots__ = ("layers", "options", "or_read_only", "target", "upper", "userxattr", "work")
+    __slots__ = ("driver", "layers", "options", "or_read_only", "target", "upper", "userxattr", "work")
 
     def __init__(
         self,
@@ -77,6 +81,7 @@ class Stack(Step):
         userxattr: bool,
         options: list[tuple[str, str]],
         or_read_only: bool = False,
+        driver: Driver = "auto",
     ) -> None:
         self.target = target
         self.layers = layers
@@ -85,6 +90,7 @@ class Stack(Step):
         self.userxattr = userxattr
         self.options = options
         self.or_read_only = or_read_only
+        self.driver = driver
 
     @property
     def about(self) -> str:  # type: ignore[override]
@@ -97,12 +103,12 @@ class Stack(Step):
 
     def do(self, room: Room) -> None:
         if self.target == "/":
-            mount_overlay(self.overlay(), room.path, attributes=kernel.MOUNT_ATTR_NODEV)
+            self._mount(room, room.path)
             room.enter_root()
             return
         place = room.ensure(self.target, directory=True)
         try:
-            mount_overlay(self.overlay(), f"/proc/self/fd/{place}", attributes=kernel.MOUNT_ATTR_NODEV)
+            self._mount(room, f"/proc/self/fd/{place}")
             room.add_overlay(self.target)
         except Unsupported as error:
             if not self.or_read_only:
@@ -112,6 +118,16 @@ class Stack(Step):
             room.notes.append(f"{self.target} is read-only: {error.reason}")
         finally:
             os.close(place)
+
+    def _mount(self, room: Room, where: str) -> None:
+        overlay = self.overlay()
+
+        def hand_over(device: int) -> None:
+            room.hand_over(overlay, device)
+
+        mounted = mount_served(overlay, where, hand_over, driver=self.driver, attributes=kernel.MOUNT_ATTR_NODEV)
+        if mounted.note:
+            room.notes.append(f"{self.target}: {mounted.note}")
 
     def describe(self, root: str) -> list[str]:
         where = root + self.target.rstrip("/")

@@ -14,10 +14,6 @@ import termios
 
 from lamina.linux import signals
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    import socket
-
 _TIOCSPTLCK = 0x40045431
 _TIOCGPTPEER = 0x5441
 
@@ -36,21 +32,6 @@ def become_controlling(slave: int) -> None:
     for fd in (0, 1, 2):
         os.dup2(slave, fd)
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-
-def send_master(channel: socket.socket, master: int) -> None:
-    """Hand the master over."""
-    import socket
-
-    socket.send_fds(channel, [b"t"], [master])
-
-
-def receive_master(channel: socket.socket) -> int:
-    """Take the master, or -1 where the other side ended without one."""
-    import socket
-
-    _, fds, _, _ = socket.recv_fds(channel, 1, 1)
-    return fds[0] if fds else -1
 
 
 class Raw:

@@ -55,7 +55,8 @@ def _serve(overlay: Overlay, words: dict[str, object]) -> None:
         )
     tree = Tree(list(overlay.layers), upper)
     file_system = FileSystem(tree, upper, open_files=_open_files(), sync=not volatile)
-    fd = _mount(str(words["target"]), words)
+    device_fd = int(str(words["device"]))
+    fd = device_fd if device_fd >= 0 else _mount(str(words["target"]), words)
     session = Session(
         fd,
         file_system.handlers(),

@@ -1,0 +1,134 @@
+"""The drivers that present an overlay, and choosing one: the only place where they meet.
+
+- kernel: the kernel's own overlayfs;
+- fuse: our union, served by a process over FUSE.
+
+The choice "auto" is made by trying: the kernel's driver, and where it refuses these very directories, ours, with the
+kernel's reason as a note. Asked for by name, a driver is used or fails.
+"""
+
+from __future__ import annotations
+
+import os
+
+from lamina.errors import LaminaError, Unsupported
+from lamina.linux import mount as system
+from lamina.overlay import kernel
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Literal
+
+    from lamina.overlay.fuse.start import Server
+    from lamina.overlay.stack import Overlay
+
+    Driver = Literal["auto", "kernel", "fuse"]
+
+#: What a driver can be asked for by.
+NAMES = ("auto", "kernel", "fuse")
+
+
+class Mounted:
+    """An overlay that is mounted: where, by which driver, the process that serves it or None, and what to tell."""
+
+    __slots__ = ("driver", "note", "server", "target")
+
+    def __init__(self, target: str, driver: str, *, server: Server | None = None, note: str = "") -> None:
+        self.target = target
+        self.driver = driver
+        self.server = server
+        self.note = note
+
+    def unmount(self) -> None:
+        """Take the mount away and wait until all that was written is in the upper. EBUSY where it is in use."""
+        system.umount2(self.target, system.UMOUNT_NOFOLLOW)
+        if self.server is not None:
+            self.server.wait_end()
+
+
+def mount(overlay: Overlay, target: str, *, driver: Driver = "auto", attributes: int = 0) -> Mounted:
+    """Mount `overlay` on the directory `target`, in the mount namespace of the caller, and return what was mounted.
+
+    `attributes` are MOUNT_ATTR_ flags. A server lives in the caller's namespaces; for a mount namespace that is to end
+    with a command, use `mount_served`. Raises what the driver raises.
+    """
+
+    def by_fuse(note: str) -> Mounted:
+        from lamina.overlay.fuse.start import start
+
+        server = start(overlay, target, flags=_flags(attributes), allow_other=os.geteuid() == 0)
+        return Mounted(target, "fuse", server=server, note=note)
+
+    return _choose(overlay, target, driver, attributes, by_fuse)
+
+
+def mount_served(
+    overlay: Overlay, target: str, hand_over: Callable[[int], None], *, driver: Driver = "auto", attributes: int = 0
+) -> Mounted:
+    """Mount as `mount` does, where the server must live outside: `hand_over` gets the mounted device for it.
+
+    `hand_over` returns once another process has its own copy of the descriptor, for `lamina.overlay.fuse.start.serve`.
+    Whoever first looks into the mount waits for the server.
+    """
+
+    def by_fuse(note: str) -> Mounted:
+        from lamina.linux import fuse as device
+        from lamina.overlay.fuse.start import OPTIONS, READ_SIZE
+
+        overlay.check()
+        fd = device.open_device()
+        try:
+            device.mount(
+                fd,
+                target,
+                source="lamina",
+                subtype="lamina",
+                flags=_flags(attributes),
+                options=OPTIONS,
+                read_size=READ_SIZE,
+            )
+            hand_over(fd)
+        finally:
+            os.close(fd)
+        return Mounted(target, "fuse", note=note)
+
+    return _choose(overlay, target, driver, attributes, by_fuse)
+
+
+def _choose(
+    overlay: Overlay, target: str, driver: Driver, attributes: int, by_fuse: Callable[[str], Mounted]
+) -> Mounted:
+    if driver == "fuse":
+        return by_fuse("")
+    try:
+        kernel.mount(overlay, target, attributes=attributes)
+        unfit = _unfit(overlay, target) if driver == "auto" else ""
+    except Unsupported as error:
+        if driver == "kernel":
+            raise
+        return _instead(error, by_fuse)
+    if unfit:
+        system.umount2(target, system.MNT_DETACH)
+        return _instead(Unsupported("mount the overlay on", target, unfit), by_fuse)
+    return Mounted(target, "kernel")
+
+
+def _unfit(overlay: Overlay, target: str) -> str:
+    """Return why a mount that the kernel made will not do, or nothing.
+
+    Over an upper that can hold no marks the kernel mounts read-only, with a line in its log alone.
+    """
+    read_only = bool(os.statvfs(target).f_flag & os.ST_RDONLY)
+    return "the kernel mounts this upper read-only" if overlay.upper and read_only else ""
+
+
+def _instead(error: Unsupported, by_fuse: Callable[[str], Mounted]) -> Mounted:
+    try:
+        return by_fuse(f"our own driver serves it, since the kernel's says: {error.reason}")
+    except LaminaError:
+        raise error from None  # the first refusal is the one to mend
+
+
+def _flags(attributes: int) -> int:
+    return sum(flag for attribute, flag in system.ATTRIBUTE_FLAGS if attributes & attribute)

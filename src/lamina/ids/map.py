@@ -90,9 +90,12 @@ class IdMap:
         return text + (f"1 {others.first} {others.count}\n" if others else "")
 
     def inner_lines(self, *, groups: bool) -> str:
-        """Return the text for a namespace made inside this one that has the same ids."""
+        """Return the text for a namespace made inside this one that has the same ids.
+
+        Each line lies within one line of the outer map, as the kernel wants it.
+        """
         others = self.gids if groups else self.uids
-        return f"0 0 {1 + (others.count if others else 0)}\n"
+        return "0 0 1\n" + (f"1 1 {others.count}\n" if others else "")
 
 
 HOST = IdMap("host", 0, 0)

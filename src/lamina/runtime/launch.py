@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 
+from lamina.errors import LaminaError
 from lamina.ids.enter import write_map
 from lamina.linux import signals
 from lamina.linux.sockets import receive_fd, socketpair
@@ -166,7 +167,10 @@ class _Start:
         if self.what.inner_map:
             expect(report, "namespace")
             uid_lines, gid_lines = self.what.inner_map
-            write_map(str(first), uid_lines, gid_lines, setgroups=True)
+            try:
+                write_map(str(first), uid_lines, gid_lines, setgroups=True)
+            except OSError as error:
+                raise LaminaError("write", "the container's id map", error) from error
             go_on.write(b"1")
         self.pid = int(str(expect(report, "pid")[1]))
         for signal in self.early:

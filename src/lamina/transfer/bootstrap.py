@@ -174,7 +174,12 @@ class _Bootstrap:
     def _running(self, argv: list[str], stderr: int) -> Iterator[subprocess.Popen[bytes]]:
         """Start a program, and see to it that it has ended after the block."""
         process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, env={**self._environ, "LC_ALL": "C"}
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env={**self._environ, "LC_ALL": "C"},
+            process_group=0,  # mmdebstrap that fails sends SIGHUP to its group, which would be the caller's
         )
         with process:
             try:

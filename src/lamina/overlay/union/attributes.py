@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TypeVar
 
 from lamina.overlay.format import TRUSTED, USER, is_mark
-from lamina.overlay.union.branch import DT_DIR, DT_LNK, DT_REG
+from lamina.overlay.union.branch import DT_DIR, DT_LNK, DT_REG, LONG
 from lamina.overlay.union.copy_up import CopyUp
-from lamina.overlay.union.node import Directory, Node
+from lamina.overlay.union.node import Directory, Node, Pin
 from lamina.overlay.union.tree import Tree, failed
 
 _Result = TypeVar("_Result")
@@ -23,6 +22,11 @@ _Result = TypeVar("_Result")
 _SPACES = (TRUSTED.encode(), USER.encode())
 _ESCAPE = b"overlay."
 _DEFAULT_ACL = b"system.posix_acl_default"
+_CAPABILITY = b"security.capability"
+
+# A directory descriptor with a path from it, or None with a path below /proc that is to be followed, and what has to be
+# held while the path is used.
+_Target = tuple[int | None, bytes, Pin | None]
 
 
 class Attributes:
@@ -34,61 +38,74 @@ class Attributes:
         self._tree = tree
         self._copy_up = copy_up
 
-    @contextmanager
-    def _changing(self, node: Node, *, size: int | None = None) -> Iterator[tuple[int | None, bytes]]:
-        """Bring the node up and give (directory descriptor or None, path) for calls that change the entry itself."""
-        with self._tree.lock:
-            if self._copy_up is None:
-                raise failed(errno.EROFS, node.name)
-            if isinstance(node, Directory) and node.dead is not None:
-                raise failed(errno.ENOENT, node.name)
-            self._copy_up.node(node, size=size)
-            if node.pin is not None:
-                yield None, b"/proc/self/fd/%d" % node.pin.fd
-                return
-            branch, path = self._tree.where(node)
-            with branch.near(path) as (fd, name):
-                yield fd, name
+    def _target(self, node: Node, *, size: int | None = None) -> _Target:
+        """Bring the node up; return how calls that change the entry itself reach it. The caller holds the lock."""
+        if self._copy_up is None:
+            raise failed(errno.EROFS, node.name)
+        if isinstance(node, Directory) and node.dead is not None:
+            raise failed(errno.ENOENT, node.name)
+        self._copy_up.node(node, size=size)
+        if node.pin is not None:
+            return None, b"/proc/self/fd/%d" % node.pin.fd, node.pin
+        branch, path = self._tree.where(node)
+        if len(path) < LONG:
+            return branch.fd, path or b".", None
+        pin = Pin(branch.open(path, os.O_PATH))
+        return None, b"/proc/self/fd/%d" % pin.fd, pin
 
     def chmod(self, node: Node, mode: int) -> None:
         """Set the permission bits; EOPNOTSUPP for a symbolic link."""
         if node.kind == DT_LNK:
             raise failed(errno.EOPNOTSUPP, node.name)
-        with self._changing(node) as (fd, path):
+        with self._tree.lock:
+            fd, path, _kept = self._target(node)
             os.chmod(path, mode, dir_fd=fd)
 
     def chown(self, node: Node, uid: int, gid: int) -> None:
         """Set the owner, and the group; -1 leaves one as it is."""
-        with self._changing(node) as (fd, path):
+        with self._tree.lock:
+            fd, path, _kept = self._target(node)
             os.chown(path, uid, gid, dir_fd=fd, follow_symlinks=fd is None)
 
     def utime(self, node: Node, atime: int | None, mtime: int | None) -> None:
         """Set the times, in nanoseconds since the epoch; None leaves one as it is."""
-        with self._changing(node) as (fd, path):
-            st = os.stat(path, dir_fd=fd, follow_symlinks=fd is None)
-            times = (st.st_atime_ns if atime is None else atime, st.st_mtime_ns if mtime is None else mtime)
-            os.utime(path, ns=times, dir_fd=fd, follow_symlinks=fd is None)
+        with self._tree.lock:
+            fd, path, _kept = self._target(node)
+            if atime is None or mtime is None:
+                st = os.stat(path, dir_fd=fd, follow_symlinks=fd is None)
+                atime = st.st_atime_ns if atime is None else atime
+                mtime = st.st_mtime_ns if mtime is None else mtime
+            os.utime(path, ns=(atime, mtime), dir_fd=fd, follow_symlinks=fd is None)
 
     def touch(self, node: Node) -> None:
         """Set both times to now."""
-        with self._changing(node) as (fd, path):
+        with self._tree.lock:
+            fd, path, _kept = self._target(node)
             os.utime(path, dir_fd=fd, follow_symlinks=fd is None)
 
     def truncate(self, node: Node, size: int) -> None:
         """Set the size of a file; of a file from below only so much is copied."""
-        with self._changing(node, size=size) as (fd, path):
+        with self._tree.lock:
+            fd, path, _kept = self._target(node, size=size)
             flags = os.O_WRONLY | os.O_CLOEXEC | (0 if fd is None else os.O_NOFOLLOW)
             opened = os.open(path, flags, dir_fd=fd)
-            try:
-                os.ftruncate(opened, size)
-            finally:
-                os.close(opened)
+        try:
+            os.ftruncate(opened, size)
+        finally:
+            os.close(opened)
 
     # Extended attributes.
 
     def getxattr(self, node: Node, name: bytes) -> bytes:
         """Return the value; ENODATA where there is none."""
-        return self._reading(node, lambda path, follow: os.getxattr(path, stored(name), follow_symlinks=follow))
+        if node.plain and name == _CAPABILITY:
+            raise OSError(errno.ENODATA, "no capabilities")
+        try:
+            return self._reading(node, lambda path, follow: os.getxattr(path, stored(name), follow_symlinks=follow))
+        except OSError as error:
+            if name == _CAPABILITY and error.errno == errno.ENODATA:
+                node.plain = True
+            raise
 
     def listxattr(self, node: Node) -> list[bytes]:
         """Return the names, sorted."""
@@ -97,21 +114,24 @@ class Attributes:
 
     def setxattr(self, node: Node, name: bytes, value: bytes, flags: int = 0) -> None:
         """Set an attribute; `flags` are os.XATTR_CREATE and os.XATTR_REPLACE."""
-        with self._changing(node) as (fd, path):
+        with self._tree.lock:
+            fd, path, _kept = self._target(node)
             os.setxattr(_by_path(fd, path), stored(name), value, flags, follow_symlinks=fd is None)
-            self._acl_changed(node, name)
+            self._changed(node, name)
 
     def removexattr(self, node: Node, name: bytes) -> None:
         """Remove an attribute; ENODATA, and no copy-up, where there is none."""
         if name.startswith(b"user.") and node.kind not in (DT_REG, DT_DIR):
             raise failed(errno.EPERM, node.name)  # xattr(7): these types have no user attributes
         self.getxattr(node, name)
-        with self._changing(node) as (fd, path):
+        with self._tree.lock:
+            fd, path, _kept = self._target(node)
             os.removexattr(_by_path(fd, path), stored(name), follow_symlinks=fd is None)
-            self._acl_changed(node, name)
+            self._changed(node, name)
 
     @staticmethod
-    def _acl_changed(node: Node, name: bytes) -> None:
+    def _changed(node: Node, name: bytes) -> None:
+        node.plain = False
         if isinstance(node, Directory) and name == _DEFAULT_ACL:
             node.default_acl = None
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from lamina.overlay import format as marks
 
 # A path that comes near PATH_MAX (4096 with its zero) is walked in pieces; /proc/self/fd/N/ may stand before it.
-_LONG = 3900
+LONG = 3900
 
 DT_DIR, DT_REG, DT_LNK = 4, 8, 10  # dirent.h; other types are the mode's top bits as well
 
@@ -62,7 +62,7 @@ class Branch:
 
     def stat(self, path: bytes) -> os.stat_result:
         """Return the state of the entry itself."""
-        if len(path) < _LONG:
+        if len(path) < LONG:
             return os.stat(path or b".", dir_fd=self.fd, follow_symlinks=False)
         with self.near(path) as (fd, name):
             return os.stat(name, dir_fd=fd, follow_symlinks=False)
@@ -70,7 +70,7 @@ class Branch:
     def open(self, path: bytes, flags: int, mode: int = 0) -> int:
         """Open the entry itself; the caller closes the descriptor. ELOOP for a symbolic link without O_PATH."""
         flags |= os.O_NOFOLLOW | os.O_CLOEXEC
-        if len(path) < _LONG:
+        if len(path) < LONG:
             return os.open(path or b".", flags, mode, dir_fd=self.fd)
         with self.near(path) as (fd, name):
             return os.open(name, flags, mode, dir_fd=fd)
@@ -83,13 +83,13 @@ class Branch:
     @contextmanager
     def near(self, path: bytes) -> Iterator[tuple[int, bytes]]:
         """Give a directory descriptor and a short path from it, for calls that take them; valid inside the block."""
-        if len(path) < _LONG:
+        if len(path) < LONG:
             yield self.fd, path or b"."
             return
         fd = os.open(b".", os.O_PATH | os.O_CLOEXEC, dir_fd=self.fd)
         try:
-            while len(path) >= _LONG:
-                cut = path.rindex(b"/", 0, _LONG)
+            while len(path) >= LONG:
+                cut = path.rindex(b"/", 0, LONG)
                 step = os.open(path[:cut], os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
                 os.close(fd)
                 fd, path = step, path[cut + 1 :]
@@ -100,7 +100,7 @@ class Branch:
     @contextmanager
     def proc_path(self, path: bytes) -> Iterator[bytes]:
         """Give a path for calls that take no directory descriptor (xattrs, scandir); valid inside the block."""
-        if len(path) < _LONG:
+        if len(path) < LONG:
             yield self.proc + (path or b".")
             return
         with self.near(path) as (fd, name):

@@ -33,16 +33,40 @@ class Place:
         self.impure = impure
 
 
+class Moves:
+    """How often something was renamed: odd while it happens. What was derived from paths holds while it stays."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
 class Node:
     """An inode that is no directory.
 
     `kind` is its type (DT_*). `parent`, `name` and `rank` are one of its names, `others` the further ones that were met
     (hard links); `key` finds it by its inode. `index` is the path in the work directory of the copied-up data of a
     lower file with several names, or b"". `data` is where the data are while the entry itself holds metadata alone
-    (metacopy). `id` and `lookups` belong to whoever serves the tree.
+    (metacopy). `plain` says that it is known to have no file capabilities, for which the kernel asks at every write.
+    `id` and `lookups` belong to whoever serves the tree.
     """
 
-    __slots__ = ("data", "id", "index", "ino", "key", "kind", "lookups", "name", "others", "parent", "pin", "rank")
+    __slots__ = (
+        "data",
+        "id",
+        "index",
+        "ino",
+        "key",
+        "kind",
+        "lookups",
+        "name",
+        "others",
+        "parent",
+        "pin",
+        "plain",
+        "rank",
+    )
 
     def __init__(self, parent: Directory | None, name: bytes, rank: int, kind: int, ino: int) -> None:
         self.parent = parent
@@ -50,20 +74,14 @@ class Node:
         self.rank = rank
         self.kind = kind
         self.ino = ino
-        self.others: list[tuple[Directory, bytes, int]] = []
+        self.others: tuple[tuple[Directory, bytes, int], ...] = ()
         self.key: tuple[int, int, int] | None = None
         self.index = b""
         self.data: Place | None = None
         self.pin: Pin | None = None
+        self.plain = False
         self.id = 0
         self.lookups = 0
-
-    def lower(self) -> Place | None:
-        """Return the place of the entry in its lower layer, or None where it is not in one."""
-        if self.rank == UPPER or self.parent is None:
-            return None
-        place = self.parent.lowers[self.rank]
-        return Place(place.branch, join(place.path, self.name), impure=place.impure)
 
     def upper_path(self) -> bytes:
         """Return the path that the entry has, or would have, in the upper."""
@@ -92,10 +110,23 @@ class Directory(Node):
     unknown.
     """
 
-    __slots__ = ("dead", "default_acl", "impure", "listing", "lowers", "opacity", "origin", "ranks")
+    __slots__ = (
+        "_path",
+        "dead",
+        "default_acl",
+        "impure",
+        "listing",
+        "lowers",
+        "moves",
+        "opacity",
+        "origin",
+        "ranks",
+    )
 
     def __init__(self, parent: Directory | None, name: bytes, ranks: list[int], ino: int, lowers: list[Place]) -> None:
         super().__init__(parent, name, ranks[0], DT_DIR, ino)
+        self.moves: Moves = parent.moves if parent else Moves()  # one for all of the tree
+        self._path = (-1, b"")  # after how many renames it was made, and the path: set at once, for other threads
         self.ranks = ranks
         self.lowers = lowers
         self.opacity: Opacity = b""
@@ -105,9 +136,15 @@ class Directory(Node):
         self.listing: Listing | None = None
         self.dead: os.stat_result | None = None
 
-    def lower(self) -> Place | None:
-        """Return the topmost lower place, or None where the directory is in the upper."""
-        return None if self.rank == UPPER else self.lowers[0]
+    def upper_path(self) -> bytes:
+        """Return the path that the directory has, or would have, in the upper."""
+        now = self.moves.count
+        made, path = self._path
+        if made != now:
+            path = super().upper_path()
+            if not now & 1:
+                self._path = (now, path)
+        return path
 
 
 class Found:

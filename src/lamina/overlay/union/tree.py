@@ -33,14 +33,13 @@ def failed(code: int, name: bytes = b"") -> OSError:
 class Tree:
     """The union of `layers` (directories, base first) and an upper, which stays the caller's. `close` when done.
 
-    `lock` is held by whoever changes the tree. `moves` counts renames: it is odd while one happens.
+    `lock` is held by whoever changes the tree, `moves` counts its renames.
     """
 
     def __init__(self, layers: list[str], upper: Upper | None) -> None:
         self.branches: list[Branch] = []
         self.upper = upper
         self.lock = threading.RLock()
-        self.moves = 0
         self._by_key: dict[tuple[int, int, int], Node] = {}
         try:
             for index, layer in enumerate(layers):
@@ -51,6 +50,7 @@ class Tree:
         self.numbers = Numbers([*self.branches, upper.branch] if upper else self.branches)
         self.roots = merge.root_places(self.branches)
         self.root = self._root()
+        self.moves = self.root.moves
 
     def close(self) -> None:
         """Give the layers free; no node may be used afterwards."""
@@ -78,14 +78,15 @@ class Tree:
 
     def steady(self, read: Callable[[Node], _Result], node: Node) -> _Result:
         """Return `read(node)`, made again under the lock if a rename happened meanwhile or a path was gone."""
-        seen = self.moves
+        moves = self.moves
+        seen = moves.count
         if not seen & 1:
             try:
                 result = read(node)
             except _MOVED:
                 pass
             else:
-                if seen == self.moves:
+                if seen == moves.count:
                     return result
         with self.lock:
             return read(node)
@@ -161,7 +162,7 @@ class Tree:
         if known.pin is not None:  # its known names were removed, and here is another
             known.parent, known.name, known.rank, known.pin = node.parent, node.name, node.rank, None
         elif known is not node:
-            known.others.append((node.parent, node.name, node.rank))
+            known.others += ((node.parent, node.name, node.rank),)
         return known
 
     def _directory(self, parent: Directory, name: bytes, found: Found) -> tuple[Directory, os.stat_result | None]:
@@ -241,7 +242,7 @@ class Tree:
                 listing = directory.listing
                 if listing is not None and listing.get(name) is node:
                     listing.put(name, Found(node.ranks if isinstance(node, Directory) else [rank], node.kind))
-            node.others = []
+            node.others = ()
             node.pin = None
             if isinstance(node, Directory):
                 node.listing = None

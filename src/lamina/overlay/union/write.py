@@ -69,6 +69,7 @@ class Writer:
                     node.opacity = b"y"  # type: ignore[attr-defined]  # just made as a Directory
             else:
                 node = Node(parent, name, UPPER, stat.S_IFMT(st.st_mode) >> 12, ino)
+                node.plain = True
             listing.put(name, node)
             return node, st
 
@@ -99,7 +100,7 @@ class Writer:
             if node.pin is not None:  # made without a name (O_TMPFILE): this is its first
                 node.parent, node.name, node.pin = parent, name, None
             else:
-                node.others.append((parent, name, UPPER))
+                node.others += ((parent, name, UPPER),)
             listing.put(name, node)
 
     def _link_to(self, node: Node, path: bytes, *, in_work: bool) -> None:
@@ -276,9 +277,10 @@ class Writer:
         if node.rank == UPPER and links <= 1:
             self._tree.unregister(node)
         if (node.parent, node.name) != (parent, name):
-            node.others = [other for other in node.others if other[:2] != (parent, name)]
+            node.others = tuple(other for other in node.others if other[:2] != (parent, name))
         elif node.others:
-            node.parent, node.name, node.rank = node.others.pop()
+            *rest, (node.parent, node.name, node.rank) = node.others
+            node.others = tuple(rest)
         else:
             node.pin = pin
 
@@ -294,7 +296,7 @@ class Writer:
         with tree.lock:
             source = tree.lookup(old_parent, old_name)
             target = tree.find(new_parent, new_name)
-            self._check_rename(source, target, new_parent, new_name, flags)
+            self._check_rename((source, old_parent), (target, new_parent), new_name, flags)
             if source is target:
                 return
             for node, parent, name in ((source, old_parent, old_name), (target, new_parent, new_name)):
@@ -302,7 +304,7 @@ class Writer:
                     self._bring_up(node, parent, name)
             self.copy_up.directory(new_parent)
             self._copied_from(old_parent, new_parent)
-            tree.moves += 1
+            tree.moves.count += 1
             try:
                 if flags & RENAME_EXCHANGE:
                     assert target is not None
@@ -311,28 +313,27 @@ class Writer:
                 else:
                     self._move(source, (old_parent, old_name), target, (new_parent, new_name))
             finally:
-                tree.moves += 1
+                tree.moves.count += 1
 
     def _check_rename(
-        self, source: Node, target: Node | None, new_parent: Directory, new_name: bytes, flags: int
+        self, old: tuple[Node, Directory], new: tuple[Node | None, Directory], new_name: bytes, flags: int
     ) -> None:
+        (source, old_parent), (target, new_parent) = old, new
         self._alive(new_parent)
         if len(new_name) > 255:
             raise failed(errno.ENAMETOOLONG, new_name)
         if new_name.startswith(WHITEOUT_PREFIX):
             raise OSError(errno.EINVAL, "a name that starts with .wh. is a whiteout in a layer", os.fsdecode(new_name))
-        above: Directory | None = new_parent
-        while above is not None:
-            if above is source:
-                raise failed(errno.EINVAL, new_name)
-            above = above.parent
-        if target is None:
-            if flags & RENAME_EXCHANGE:
-                raise failed(errno.ENOENT, new_name)
-            return
-        if flags & RENAME_NOREPLACE:
+        # In the order of the kernel's do_renameat2.
+        if target is None and flags & RENAME_EXCHANGE:
+            raise failed(errno.ENOENT, new_name)
+        if target is not None and flags & RENAME_NOREPLACE:
             raise failed(errno.EEXIST, new_name)
-        if flags & RENAME_EXCHANGE or source is target:
+        if _is_above(source, new_parent):
+            raise failed(errno.EINVAL, new_name)
+        if target is not None and _is_above(target, old_parent):
+            raise failed(errno.EINVAL if flags & RENAME_EXCHANGE else errno.ENOTEMPTY, new_name)
+        if target is None or flags & RENAME_EXCHANGE or source is target:
             return
         if isinstance(source, Directory) and not isinstance(target, Directory):
             raise failed(errno.ENOTDIR, new_name)
@@ -445,4 +446,12 @@ def _rename_node(node: Node, old: tuple[Directory, bytes], new: tuple[Directory,
     if (node.parent, node.name) == old:
         node.parent, node.name = new
     else:
-        node.others = [(*new, UPPER) if other[:2] == old else other for other in node.others]
+        node.others = tuple((*new, UPPER) if other[:2] == old else other for other in node.others)
+
+
+def _is_above(node: Node, directory: Directory | None) -> bool:
+    while directory is not None:
+        if directory is node:
+            return True
+        directory = directory.parent
+    return False

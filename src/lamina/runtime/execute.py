@@ -32,7 +32,7 @@ def find_program(name: str, path: str) -> str:
     if refused and "/" in name:
         raise not_executable(name, refused)
     if "/" in name:
-        raise not_found(name, "no such file in the container")
+        raise not_found(name, "no such file")
     raise not_found(name, f"it is in no directory of PATH ({path})")
 
 

@@ -144,7 +144,12 @@ class Applier:
             return os.open(name, _NEW_FILE, 0o600, dir_fd=parent)
 
     def _record(self, entry: Entry, path: bytes) -> None:
-        for offset, length in ((0, entry.size),) if entry.extents is None else entry.extents:
+        if entry.extents is None:
+            if entry.size:
+                self._framing.add(self._literal, path, 0, entry.size)
+                self._literal.clear()
+            return
+        for offset, length in entry.extents:
             if length:
                 self._framing.add(self._literal, path, offset, length)
                 self._literal.clear()

@@ -7,6 +7,7 @@ gzip, zstd, xz and tar do. Damage and truncation are `InvalidInput` that names t
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from typing import Protocol
 
@@ -43,11 +44,13 @@ def sniff(head: bytes) -> str:
 class Decompressed:
     """The uncompressed bytes of what can be read from a descriptor, in pieces of at most 1 MiB.
 
-    The descriptor stays the caller's. `compression` is what was found, `consumed` how many bytes were read so far.
+    The descriptor stays the caller's; with `length`, only so many bytes of it are read. `compression` is what was
+    found, `consumed` how many bytes were read so far.
     """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, length: int | None = None) -> None:
         self._fd = fd
+        self._left = sys.maxsize if length is None else length
         self.consumed = 0
         self._pending = b""
         while len(self._pending) < 6 and self._fill():
@@ -73,10 +76,9 @@ class Decompressed:
         size = len(self._pending)
         self._pending = b""
         while size < _WRITE:
-            part = os.read(self._fd, _WRITE - size)
+            part = self._take(_WRITE - size)
             if not part:
                 break
-            self.consumed += len(part)
             parts.append(part)
             size += len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
@@ -108,10 +110,15 @@ class Decompressed:
         return True
 
     def _fill(self) -> bool:
-        data = os.read(self._fd, _READ)
-        self.consumed += len(data)
+        data = self._take(_READ)
         self._pending += data
         return bool(data)
+
+    def _take(self, most: int) -> bytes:
+        data = os.read(self._fd, min(most, self._left))
+        self._left -= len(data)
+        self.consumed += len(data)
+        return data
 
     def _damaged(self, reason: str) -> InvalidInput:
         return InvalidInput("read", f"the {self.compression} stream", f"{reason} near byte {self.consumed}")

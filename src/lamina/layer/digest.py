@@ -16,12 +16,12 @@ _GATHER = 1 << 18
 class Source:
     """A stream that a second thread reads, decompresses and hashes while the caller uses what came before.
 
-    Use as a context manager; leaving it ends the thread. `size` and `diff_id` are those of the uncompressed stream and
-    are valid once `read` has returned b"".
+    With `length`, only so many bytes are read. Use as a context manager; leaving it ends the thread. `size` and
+    `diff_id` are those of the uncompressed stream and are valid once `read` has returned b"".
     """
 
-    def __init__(self, fd: int) -> None:
-        self._stream = Decompressed(fd)
+    def __init__(self, fd: int, length: int | None = None) -> None:
+        self._stream = Decompressed(fd, length)
         self._hash = hashlib.sha256()
         self._queue: queue.Queue[bytes | Exception] = queue.Queue(_DEPTH)
         self._stopping = False

@@ -29,8 +29,9 @@ def apply_layer(
     single_id: bool,
     expected_diff_id: str,
     on_event: OnEvent,
+    length: int | None = None,
 ) -> dict[str, object]:
-    """Make a layer of the tar archive that `stream` gives, compressed or not.
+    """Make a layer of the tar archive that `stream` gives, compressed or not, in its next `length` bytes or all.
 
     Returns `diff_id` and `size` of the uncompressed archive, the bytes of `content` in it, its number of `entries`, its
     `compression`, and whether it is `complete`: the tree took nothing from the layers below. InvalidInput where
@@ -44,6 +45,7 @@ def apply_layer(
         Below(below, owners_below),
         space=space,
         single_id=single_id,
+        length=length,
         expected=expected_diff_id,
         on_event=on_event,
     )

@@ -85,10 +85,13 @@ class Restorer:
 
     def _changes_owner(self, entry: Entry, path: bytes) -> bool:
         """Check the owner and tell whether chown is to give it; write it down where it cannot be given."""
-        check_id(entry.uid, "apply", path, "user id")
-        check_id(entry.gid, "apply", path, "group id")
+        uid, gid = entry.uid, entry.gid
+        if not self.single_id and (uid, gid) == self._ids:
+            return False
+        check_id(uid, "apply", path, "user id")
+        check_id(gid, "apply", path, "group id")
         if not self.single_id:
-            return (entry.uid, entry.gid) != self._ids
+            return True
         if entry.uid or entry.gid:
             self._note(path, entry)
         return False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from functools import lru_cache
 
 BLOCK = 512
 ZEROS = bytes(BLOCK)
@@ -60,6 +61,7 @@ def text(field: bytes) -> bytes:
     return field if end < 0 else field[:end]
 
 
+@lru_cache(maxsize=4096)  # modes, owners and times repeat
 def number(field: bytes) -> int:
     """Return a numeric field: octal digits between blanks and NULs, or base-256; BadHeader otherwise."""
     if field[0] & _BASE256:

@@ -88,10 +88,8 @@ class TarReader:
 
     def _next(self) -> Entry | None:
         """Return the next entry with all that extended headers say about it, None at the archive's end."""
-        self.skip()
-        if self._padding:
-            self.literal += self._take(self._padding)
-            self._padding = 0
+        if self._left:
+            self.skip()
         records: pax.Records | None = None
         name = link = None
         while (block := self._block()) is not None:
@@ -115,6 +113,16 @@ class TarReader:
 
     def _block(self) -> bytes | None:
         """Return the next header, None at the end: a block of zeros, or no more bytes."""
+        position = self._position + self._padding
+        if position + BLOCK <= len(self._buffer):  # all but a few headers: no function calls
+            block = self._buffer[position : position + BLOCK]
+            self.literal += self._buffer[self._position : position + BLOCK]
+            self._position = position + BLOCK
+            self._padding = 0
+            return block if block[0] or block != tarheader.ZEROS else None
+        if self._padding:
+            self.literal += self._take(self._padding)
+            self._padding = 0
         if self._position == len(self._buffer):
             self._buffer, self._position = self._source.read(), 0
             if not self._buffer:
@@ -131,7 +139,7 @@ class TarReader:
             raise BadHeader(f"an extended header of {size} bytes is not believable")
         data = self._take(size)
         self.literal += data
-        self.literal += self._take(padding(size))
+        self._padding = padding(size)
         return data
 
     def _entry(
@@ -144,12 +152,10 @@ class TarReader:
     ) -> Entry:
         self._number += 1
         kind = fields[7]
-        is_ustar = fields[9].startswith(b"ustar\0")
         if name is None:
             name = tarheader.text(fields[0])
-            prefix = tarheader.text(fields[14]) if is_ustar else b""
-            if prefix:
-                name = prefix + b"/" + name
+            if fields[14][0] and fields[9].startswith(b"ustar\0"):
+                name = tarheader.text(fields[14]) + b"/" + name
         entry = Entry(name, _PLAIN.get(kind, kind if kind in _OTHERS else kinds.FILE))
         entry.number = self._number
         entry.mode = tarheader.number(fields[1]) & 0o7777
@@ -163,6 +169,9 @@ class TarReader:
             entry.minor = tarheader.number(fields[13])
         if records or self._globals:
             size = _apply(entry, {**self._globals, **(records or {})})
+        elif kind == kinds.FILE and size >= 0 and not name.endswith(b"/"):
+            self._left, self._padding = size, padding(size)
+            return entry
         self._set_content(entry, size, block if kind == tarheader.GNU_SPARSE else None, records or {})
         return entry
 

@@ -136,15 +136,23 @@ def making(staging: str, below: Below, *, space: str, single_id: bool) -> Iterat
 
 
 def unpack(
-    stream: int, staging: str, below: Below, *, space: str, single_id: bool, expected: str, on_event: OnEvent
+    stream: int,
+    staging: str,
+    below: Below,
+    *,
+    space: str,
+    single_id: bool,
+    length: int | None = None,
+    expected: str,
+    on_event: OnEvent,
 ) -> dict[str, object]:
-    """Apply the archive that `stream` gives, compressed or not, and describe what came of it.
+    """Apply the archive that `stream` gives (in its next `length` bytes, or all), and describe what came of it.
 
     InvalidInput where its diff id is not `expected` (if that is given).
     """
-    progress = Progress(stream, on_event)
+    progress = Progress(os.fstat(stream).st_size if length is None else length, on_event)
     with making(staging, below, space=space, single_id=single_id) as made:
-        with Source(stream) as source:
+        with Source(stream, length) as source:
             reader = TarReader(source, made.literal)
             content = StreamContent(reader)
             applier = made.applier
@@ -173,9 +181,8 @@ def unpack(
 class Progress:
     """Events about how much of a stream was read, one for each few megabytes."""
 
-    def __init__(self, stream: int, on_event: OnEvent) -> None:
-        st = os.fstat(stream)
-        self._total = st.st_size
+    def __init__(self, total: int, on_event: OnEvent) -> None:
+        self._total = total
         self._on_event = on_event
         self._next = 0
 

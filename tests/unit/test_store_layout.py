@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lamina.errors import StoreError
 from lamina.ids.map import IdMap
@@ -87,26 +84,6 @@ def test_a_staging_directory_is_alive_while_it_is_used(store_path: Path) -> None
         (Path(path) / "tree").mkdir()
     assert (store_path / "refs/a/b/:c").read_bytes() == b"2"
     assert os.listdir(path) == ["tree"] and not is_alive(path)
-
-
-_value = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("\\nr\n\r: ")) | st.binary().map(
-    os.fsdecode
-)
-
-
-@given(st.lists(st.tuples(st.sampled_from(["a", "b", "a-b"]), _value | st.integers().map(str))))
-def test_records_read_back(fields: list[tuple[str, str]]) -> None:
-    record = Record(encode_record(fields), "x")
-    for name in ("a", "b", "a-b"):
-        assert record.texts(name) == [value for key, value in fields if key == name]
-
-
-@given(st.binary(max_size=40))
-def test_records_are_read_or_refused(data: bytes) -> None:
-    with contextlib.suppress(StoreError):
-        record = Record(data, "x")
-        record.text("a")
-        record.number("a")
 
 
 def test_lists_and_absent_values() -> None:

@@ -99,8 +99,9 @@ def test_collecting_beside_publishing_takes_nothing_that_is_needed(store_path: P
                 assert os.listdir(tree) == ["file"]
 
     def take() -> None:
+        worker = Here(layout.ids)
         for _ in range(ROUNDS):
-            collect(layout, Here(layout.ids), containers=True, unused_images=False)
+            collect(layout, worker, containers=True, unused_images=False)
 
     _at_once(*[lambda who=who: publish(who) for who in range(3)], take, take)
     assert find_image(layout, "base:1").id == kept.id

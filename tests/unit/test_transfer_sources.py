@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lamina.errors import InvalidInput
 from lamina.transfer.aptconf import choose_settings
@@ -157,9 +155,3 @@ def test_debootstrap_says_what_it_cannot() -> None:
         recipe = make_recipe("sid", variant=variant, include=(), mirror=mirror, sources=())
         with pytest.raises(InvalidInput):
             plan_debootstrap(recipe, target="/t")
-
-
-@given(st.text(max_size=60) | st.text("deb [=]\n:# Ttypes", max_size=60))
-def test_any_text_is_read(text: str) -> None:
-    for source in [*parse_list(text), *parse_deb822(text)]:
-        assert source.uri is not None and source.suite

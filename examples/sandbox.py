@@ -1,6 +1,6 @@
 """Run commands over this machine's own files, look at what each would have changed, and keep nothing.
 
-    python examples/sandbox.py 'COMMAND' ['COMMAND'...]
+python examples/sandbox.py 'COMMAND' ['COMMAND'...]
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ class Runner:
 
     def quick(self) -> None:
         """Run what mounts nothing."""
-        self.me().pytest(*_folders("unit", "property"))
+        self.me(base_tar="").pytest(*_folders("unit", "property"))
 
     def suite(self) -> None:
         """Run everything that the caller can run."""
@@ -175,9 +175,10 @@ class Runner:
             person.run(["sh", str(folder / script)], before=before, LAMINA=command, PYTHON=python)
         person.nothing_left()
 
-    def me(self) -> Person:
+    def me(self, *, base_tar: str | None = None) -> Person:
         """Return the caller, with the checkout's own environment."""
-        return Person("", CHECKOUT, Path(sys.executable), tempfile.gettempdir(), self.base_tar(), self.failures)
+        base = self.base_tar() if base_tar is None else base_tar
+        return Person("", CHECKOUT, Path(sys.executable), tempfile.gettempdir(), base, self.failures)
 
     def people(self) -> Iterator[Person]:
         """Return everybody as whom the caller can run tests: the caller, and for root the ordinary users."""

@@ -56,7 +56,7 @@ def _is_first_user_namespace() -> bool:
 
 
 def is_private_mount_namespace() -> bool:
-    """Return whether mounts made by this process are its own affair: nothing is shared, and an ancestor is elsewhere."""
+    """Return whether mounts made here are this process's own affair: none is shared, and an ancestor is elsewhere."""
     if any(" shared:" in line for line in Path("/proc/self/mountinfo").read_text().splitlines()):
         return False
     mine = os.readlink("/proc/self/ns/mnt")

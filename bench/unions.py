@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lamina.overlay.fuse.start import start
+from lamina.overlay.fuse.start import Server, start
 from lamina.overlay.stack import Overlay
 
 FILES = 22_000
@@ -28,10 +28,9 @@ _DIRECTORIES = 1_100
 class Driver:
     """A way to mount a stack: `name`, and how."""
 
-    def __init__(self, name: str, mount: Callable[[list[Path], Path, Path], int]) -> None:
+    def __init__(self, name: str, mount: Callable[[list[Path], Path, Path], Server | None]) -> None:
         self.name = name
         self._mount = mount
-        self._server = 0
 
     @contextmanager
     def mounted(self, layers: list[Path], place: Path) -> Iterator[Path]:
@@ -43,7 +42,7 @@ class Driver:
         finally:
             subprocess.run(["umount", str(target)], check=True)
             if server:
-                os.waitpid(server, 0)
+                server.wait_end()
 
 
 def drivers(wanted: list[str]) -> list[Driver]:
@@ -64,19 +63,17 @@ def _options(layers: list[Path], place: Path) -> str:
     return f"lowerdir={lower},upperdir={place}/upper,workdir={place}/work"
 
 
-def _kernel(layers: list[Path], place: Path, target: Path) -> int:
+def _kernel(layers: list[Path], place: Path, target: Path) -> None:
     subprocess.run(["mount", "-t", "overlay", "overlay", "-o", _options(layers, place), str(target)], check=True)
-    return 0
 
 
-def _fuse_overlayfs(layers: list[Path], place: Path, target: Path, more: str) -> int:
+def _fuse_overlayfs(layers: list[Path], place: Path, target: Path, more: str) -> None:
     subprocess.run(["fuse-overlayfs", "-o", _options(layers, place) + more, str(target)], check=True)
-    return 0
 
 
-def _lamina(layers: list[Path], place: Path, target: Path) -> int:
+def _lamina(layers: list[Path], place: Path, target: Path) -> Server:
     overlay = Overlay([str(layer) for layer in layers], upper=str(place / "upper"), work=str(place / "work"))
-    return start(overlay, str(target), allow_other=True).pid
+    return start(overlay, str(target), allow_other=True)
 
 
 @contextmanager

@@ -35,11 +35,12 @@ if TYPE_CHECKING:
     )
     from lamina.errors import Conflict, InvalidInput, LaminaError, NotFound, StoreError, Unsupported, UsageError
     from lamina.events import Event
+    from lamina.overlay.union.union import Union
 
 _ERRORS = ("Conflict", "InvalidInput", "LaminaError", "NotFound", "StoreError", "Unsupported", "UsageError")
 
 __all__ = [
-    "Store", "Image", "Layer", "Container", "Change", "mount",
+    "Store", "Image", "Layer", "Container", "Change", "mount", "Union",
     "RunOptions", "Bind", "Tmpfs", "Device", "Ulimit",
     "Collected", "Removed", "Event",
     "LaminaError", "InvalidInput", "NotFound", "Conflict", "Unsupported", "StoreError", "UsageError",
@@ -51,7 +52,8 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    module = "lamina.errors" if name in _ERRORS else "lamina.events" if name == "Event" else "lamina.api"
+    elsewhere = {"Event": "lamina.events", "Union": "lamina.overlay.union.union"}
+    module = "lamina.errors" if name in _ERRORS else elsewhere.get(name, "lamina.api")
     return getattr(import_module(module), name)
 
 

@@ -142,12 +142,13 @@ class CopyUp:
         """
         tree, upper = self._tree, self._upper
         index = upper.index_path(tree.numbers.origin(branch, path)) if upper.indexed else b""
-        if index:
-            upper.link(upper.work, temp, upper.work, index)
+        tree.unregister(node)
+        if index and upper.add_index(temp, index, branch.index):
             upper.set_indexed_nlink(index, links)
-            tree.unregister(node)
             node.index = index
             tree.register(node, upper.work.stat(index))
+        else:
+            tree.part(node)
         self._publish(node, temp)
         node.rank = UPPER
 

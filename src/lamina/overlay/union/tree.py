@@ -210,6 +210,8 @@ class Tree:
             st = upper.work.stat(index)
         except FileNotFoundError:
             return
+        if node.rank != UPPER and not upper.is_index_of(index, branch.index):
+            return  # one inode in two layers is two files of the union
         if node.rank == UPPER and node.key != (upper.branch.index, st.st_dev, st.st_ino):
             return  # not the copy that the index knows: of an older use of the upper
         node.rank, node.index = UPPER, index
@@ -246,6 +248,14 @@ class Tree:
             node.pin = None
             if isinstance(node, Directory):
                 node.listing = None
+
+    def part(self, node: Node) -> None:
+        """Let the further names of a node be looked up again: it alone was copied up."""
+        for directory, name, rank in node.others:
+            listing = directory.listing
+            if listing is not None and listing.get(name) is node:
+                listing.put(name, Found([rank], node.kind))
+        node.others = ()
 
     def register(self, node: Node, st: os.stat_result) -> None:
         """Remember an upper file that has, or is about to have, a further name."""

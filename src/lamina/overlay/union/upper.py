@@ -209,6 +209,23 @@ class Upper:
         except ValueError:
             return max(st.st_nlink - 1, 1)
 
+    def add_index(self, temp: bytes, index: bytes, layer: int) -> bool:
+        """Link a copy that is not published yet to its place in the index; False where another layer's has it.
+
+        The kernel names an index by the inode alone. Layers that share inodes (a store that links equal files) need
+        to be told apart, which is what `overlay.layer` is for, a mark of our own.
+        """
+        self.set_mark(self.work, temp, b"layer", b"%d" % layer)
+        try:
+            self.link(self.work, temp, self.work, index)
+        except FileExistsError:
+            return False
+        return True
+
+    def is_index_of(self, index: bytes, layer: int) -> bool:
+        """Tell whether an index is of a file of that layer; the kernel's do not say."""
+        return self.get_mark(self.work, index, b"layer") in (None, b"%d" % layer)
+
     def set_indexed_nlink(self, index: bytes, links: int) -> None:
         """Keep how many links the union shows of an indexed file."""
         real = self.work.stat(index).st_nlink

@@ -73,7 +73,7 @@ def _parse_fields(fields: list[bytes]) -> Owner:
     uid, gid = fields[0].split(b":")
     owner = Owner(int(uid), int(gid))
     for part in fields[1:]:
-        key, _, value = part.partition(b"=")
+        key, _, value = part.rpartition(b"=")  # in an xattr's name there may be others
         if key == b"mode":
             owner.mode = int(value, 8)
         elif key == b"device":

@@ -247,14 +247,14 @@ class Store:
 def _host_record() -> ImageRecord:
     """Return the image that this machine's own root is: no layers, no documents."""
     from lamina.oci.digest import BlobDigest, ImageId
-    from lamina.oci.platform import platform_of
+    from lamina.oci.machines import platform_name
 
     return ImageRecord(
         manifest=BlobDigest(""),
         media_type="",
         image_id=ImageId(""),
         created=0,
-        platform=str(platform_of(os.uname().machine)),
+        platform=platform_name(os.uname().machine),
         layers=[],
         blobs=[],
         host=this_machine(),

@@ -7,22 +7,7 @@ from dataclasses import dataclass, field
 
 from lamina.errors import InvalidInput
 from lamina.oci.document import Fields, without_empty
-
-# What uname(2) calls a machine, and its GOARCH and variant.
-_MACHINES = {
-    "x86_64": ("amd64", ""),
-    "i386": ("386", ""),
-    "i686": ("386", ""),
-    "aarch64": ("arm64", ""),
-    "armv6l": ("arm", "v6"),
-    "armv7l": ("arm", "v7"),
-    "armv8l": ("arm", "v7"),
-    "riscv64": ("riscv64", ""),
-    "ppc64le": ("ppc64le", ""),
-    "s390x": ("s390x", ""),
-    "loongarch64": ("loong64", ""),
-    "mips64": ("mips64", ""),
-}
+from lamina.oci.machines import architecture_of
 
 # Other spellings of an architecture that people and old images use.
 _SPELLINGS = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "i386": "386", "armhf": "arm", "armel": "arm"}
@@ -61,7 +46,7 @@ def _variant(platform: Platform) -> str:
 
 def platform_of(machine: str) -> Platform:
     """Return the Linux platform of `machine`, as `os.uname().machine` spells it; unknown ones keep their name."""
-    architecture, variant = _MACHINES.get(machine, (machine, ""))
+    architecture, variant = architecture_of(machine)
     return Platform("linux", architecture, variant)
 
 

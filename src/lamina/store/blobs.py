@@ -7,7 +7,7 @@ import os
 from lamina.errors import StoreError
 from lamina.oci.digest import BlobDigest, check_digest, digest_of, parse_digest
 from lamina.oci.document import MAX_DOCUMENT
-from lamina.store.files import read_bytes
+from lamina.store.files import ensure_directory, read_bytes, sync_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +32,17 @@ def put_document(staging: Staging, data: bytes) -> BlobDigest:
     if not has_blob(staging.layout, digest):
         staging.publish_file(blob_thing(digest), data)
     return digest
+
+
+def publish_blob(staging: Staging, path: str, digest: BlobDigest) -> None:
+    """Rename the file `path` of this staging directory to the blob that it was verified to be; it must be on disk.
+
+    The caller holds `layout.publishing()` and has pinned the blob.
+    """
+    target = staging.layout.path(blob_thing(digest))
+    ensure_directory(os.path.dirname(target))
+    os.rename(path, target)
+    sync_directory(os.path.dirname(target))
 
 
 def read_document(layout: Layout, digest: str, what: str) -> bytes:

@@ -6,7 +6,8 @@ What a job failed to finish, and what another process published first, is remove
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from lamina.errors import StoreError
@@ -26,14 +27,46 @@ if TYPE_CHECKING:
 
 
 def apply(
-    staging: Staging, worker: Worker, stream: Fd, below: Sequence[str], *, expected: str = "", on_event: OnEvent
+    staging: Staging,
+    worker: Worker,
+    stream: Fd,
+    below: Sequence[str],
+    *,
+    length: int | None = None,
+    expected: str = "",
+    on_event: OnEvent,
 ) -> LayerRecord:
     """Publish the layer whose tar comes from `stream`, compressed or not, over the layers `below`, base first.
 
-    With `expected`, a diff id, anything else is refused (InvalidInput) and nothing is published.
+    With `length`, only so many bytes of `stream` are read. With `expected`, a diff id, anything else is refused
+    (InvalidInput) and nothing is published.
     """
-    layout = staging.layout
+    make = _apply_job(staging.layout, worker, stream, below, length=length, expected=expected, on_event=on_event)
+    return _make(staging, worker, below, make)
 
+
+def apply_anywhere(
+    staging: Staging, worker: Worker, stream: Fd, *, length: int | None, expected: str, on_event: OnEvent
+) -> LayerRecord | None:
+    """Publish the layer as `apply` does if it is the same over whatever lies below.
+
+    None, with nothing published, where something is to be taken from the layers below: then they must be given.
+    """
+    make = _apply_job(staging.layout, worker, stream, (), length=length, expected=expected, on_event=on_event)
+    with _made(staging, worker, make) as (directory, made):
+        return _publish(staging, directory, (), made) if made["complete"] else None
+
+
+def _apply_job(
+    layout: Layout,
+    worker: Worker,
+    stream: Fd,
+    below: Sequence[str],
+    *,
+    length: int | None,
+    expected: str,
+    on_event: OnEvent,
+) -> Callable[[str], Mapping[str, object]]:
     def make(directory: str) -> Mapping[str, object]:
         return worker.call(
             jobs.apply_layer,
@@ -44,10 +77,11 @@ def apply(
             space=_space(layout),
             single_id=layout.single_id,
             expected_diff_id=expected,
+            length=length,
             on_event=on_event,
         )
 
-    return _make(staging, worker, below, make)
+    return make
 
 
 def apply_directory(staging: Staging, worker: Worker, source: str, *, on_event: OnEvent) -> LayerRecord:
@@ -110,10 +144,19 @@ def write_tar(layout: Layout, worker: Worker, name: str, out: Fd) -> None:
 def _make(
     staging: Staging, worker: Worker, below: Sequence[str], make: Callable[[str], Mapping[str, object]]
 ) -> LayerRecord:
+    with _made(staging, worker, make) as (directory, made):
+        return _publish(staging, directory, below, made)
+
+
+@contextmanager
+def _made(
+    staging: Staging, worker: Worker, make: Callable[[str], Mapping[str, object]]
+) -> Iterator[tuple[str, Mapping[str, object]]]:
+    """Carry out a job in a new directory; yield both, and remove what is not published by the end of the block."""
     directory = staging.new_path()
     os.mkdir(directory, 0o755)
     try:
-        return _publish(staging, directory, below, make(directory))
+        yield directory, make(directory)
     finally:
         # Nothing is there once it is published; what failed, or what another process published first, goes now.
         if os.path.lexists(directory):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from itertools import count
 
 from lamina.store.files import ensure_directory, rename_directory, sync_directory, write_new
 
@@ -29,13 +30,13 @@ class Staging:
     there, or by `prune`.
     """
 
-    __slots__ = ("layout", "path", "_fd", "_count")
+    __slots__ = ("layout", "path", "_fd", "_numbers")
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self.path = ""
         self._fd = -1
-        self._count = 0
+        self._numbers = count(1)
 
     def __enter__(self) -> Staging:
         path = self.layout.path("staging", os.urandom(8).hex())
@@ -65,9 +66,8 @@ class Staging:
             pass
 
     def new_path(self) -> str:
-        """Return a path in here that nothing has."""
-        self._count += 1
-        return f"{self.path}/{self._count}"
+        """Return a path in here that nothing has. Threads may ask at once."""
+        return f"{self.path}/{next(self._numbers)}"
 
     def pin(self, *things: str) -> None:
         """Keep the collector off `things` ("layers/diff-HEX", "blobs/sha256/HEX", "images/HEX") while this lives.

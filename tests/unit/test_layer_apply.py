@@ -156,6 +156,13 @@ def test_damaged_framing(tmp_path: Path, base: Layer) -> None:
         (tmp_path / "out").unlink()
 
 
+def test_a_layer_is_not_made_over_another(tmp_path: Path, base: Layer) -> None:
+    before = layers.look(base.path)
+    with pytest.raises(FileExistsError, match="there is a layer already"):
+        layers.apply(archive(tmp_path / "tar", item(b"a")), base.path, single_id=SINGLE)
+    assert layers.look(base.path) == before
+
+
 def test_summary(tmp_path: Path, base: Layer) -> None:
     items = [directory(b"d/", mode=0o711), item(b"d/.wh.a"), item(b"new", content=b"123"), item(b"f", content=b"4567")]
     layer = _layer(tmp_path, "layer", [base], *items)

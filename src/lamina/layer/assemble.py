@@ -7,6 +7,7 @@ import os
 from lamina.layer import deep
 from lamina.layer.content import read_range
 from lamina.layer.digest import Digester
+from lamina.layer.encode import Encoder, encoder
 from lamina.layer.framing import FramingReader
 
 
@@ -16,14 +17,28 @@ def assemble(layer: str, out: int) -> tuple[str, int]:
     The caller compares the digest with the layer's diff id before it uses what was written. StoreError where the
     framing is damaged, InvalidInput where the tree lost content.
     """
+    with Digester() as digester:
+        _write_tar(layer, _Output(out), digester)
+        return digester.finish(), digester.size
+
+
+def compress(layer: str, out: int, compression: str) -> tuple[str, str, int]:
+    """Write the tar, compressed, to `out`; return its diff id, and digest and size of what was written."""
+    with Digester() as digester, Digester() as written:
+        output = _Encoded(out, encoder(compression), written)
+        _write_tar(layer, output, digester)
+        output.end()
+        return digester.finish(), written.finish(), written.size
+
+
+def _write_tar(layer: str, output: _Output, digester: Digester) -> None:
     path = os.path.join(layer, "framing")
     root = os.open(os.path.join(layer, "tree"), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        with open(path, "rb") as file, Digester() as digester, deep.Files(root) as tree:
-            writer = _Writer(out, digester)
+        with open(path, "rb") as file, deep.Files(root) as tree:
+            writer = _Writer(output, digester)
             _copy(FramingReader(file, path), tree, writer)
             writer.flush()
-            return digester.finish(), digester.size
     finally:
         os.close(root)
 
@@ -46,11 +61,43 @@ def _copy(framing: FramingReader, tree: deep.Files, writer: _Writer) -> None:
             os.close(fd)
 
 
+class _Output:
+    """A descriptor."""
+
+    def __init__(self, out: int) -> None:
+        self._out = out
+
+    def write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._out, view) :]
+
+
+class _Encoded(_Output):
+    """A descriptor that gets everything compressed."""
+
+    def __init__(self, out: int, encode: Encoder, digester: Digester) -> None:
+        super().__init__(out)
+        self._encode = encode
+        self._digester = digester
+
+    def write(self, data: bytes) -> None:
+        self._emit(self._encode.compress(data))
+
+    def end(self) -> None:
+        self._emit(self._encode.flush())
+
+    def _emit(self, data: bytes) -> None:
+        if data:
+            self._digester.update(data)
+            super().write(data)
+
+
 class _Writer:
     """Gathers small pieces, so that an archive of small files is not written header by header."""
 
-    def __init__(self, out: int, digester: Digester) -> None:
-        self._out = out
+    def __init__(self, output: _Output, digester: Digester) -> None:
+        self._output = output
         self._digester = digester
         self._pending = bytearray()
 
@@ -70,6 +117,4 @@ class _Writer:
 
     def _write(self, data: bytes) -> None:
         self._digester.update(data)
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._out, view) :]
+        self._output.write(data)

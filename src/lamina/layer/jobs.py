@@ -103,6 +103,17 @@ def assemble_layer(*, layer: str, out: Fd) -> dict[str, object]:
     return {"diff_id": diff_id, "size": size}
 
 
+def compress_layer(*, layer: str, out: Fd, compression: str) -> dict[str, object]:
+    """Write the tar of the layer in the directory `layer`, compressed, to `out`.
+
+    Returns its `diff_id`, which the caller checks, and `digest` and `size` of what was written.
+    """
+    from lamina.layer.assemble import compress
+
+    diff_id, digest, size = compress(layer, out, compression)
+    return {"diff_id": diff_id, "digest": digest, "size": size}
+
+
 def list_changes(*, uppers: list[list[str]], below: list[str], ignore: list[str]) -> list[list[str]]:
     """Return [kind, path] for each change as `docker diff` shows them: A, C or D, sorted by path."""
     from lamina.layer.changes import changed_paths

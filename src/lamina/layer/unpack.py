@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -113,7 +114,7 @@ def _place(path: bytes, number: int, moments: dict[bytes, list[tuple[int, bytes]
 
 @contextmanager
 def making(staging: str, below: Below, *, space: str, single_id: bool) -> Iterator[Making]:
-    """Make a layer in `staging`, which is made if it does not exist; whatever fails leaves no part of a layer there.
+    """Make a layer in `staging`, which is made if it does not exist; what fails leaves no part of a layer there.
 
     The caller calls `finish` before the block ends.
     """
@@ -121,6 +122,9 @@ def making(staging: str, below: Below, *, space: str, single_id: bool) -> Iterat
     with ExitStack() as stack:
         fd = os.open(staging, _DIRECTORY)
         stack.callback(os.close, fd)
+        for name in (TREE, FRAMING, OWNERS):
+            if os.access(name, os.F_OK, dir_fd=fd, follow_symlinks=False):
+                raise FileExistsError(errno.EEXIST, "there is a layer already", staging)
         try:
             with ExitStack() as inner:
                 lower = inner.enter_context(Lower(below.trees))

@@ -1,0 +1,1 @@
+"""Building images: a Dockerfile becomes steps, and each step a layer."""

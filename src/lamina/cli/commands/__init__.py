@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 #: Headings and commands in the order in which the help shows them.
 GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("Directories over each other", ("mount", "umount")),
+    ("Directories over each other", ("mount", "umount", "mount-helper")),
     ("Images", ("import", "bootstrap", "images", "tag", "inspect", "history", "show", "rmi")),
     ("Containers", ("run", "ps", "diff", "commit", "rm")),
     ("The store and this program", ("prune", "completion", "help")),
@@ -23,6 +23,6 @@ NAMES = tuple(name for _, names in GROUPS for name in names)
 
 def load(name: str) -> Command:
     """Import the module of the command `name`, one of `NAMES`, and return its table."""
-    module = "import_" if name == "import" else name  # a keyword cannot be a module's name
+    module = "import_" if name == "import" else name.replace("-", "_")  # a keyword cannot be a module's name
     command: Command = __import__(f"{__name__}.{module}", fromlist=("COMMAND",)).COMMAND
     return command

@@ -1,0 +1,150 @@
+"""`lamina-overlayfs`: our union with the command line of fuse-overlayfs(1), and the helper of mount(8) for fuse.lamina.
+
+podman and buildah call the first as `mount_program` (containers-storage.conf(5)): options with `-o`, the directory to
+mount on, and back once the mount answers. mount(8) calls the second with its source first (mount(8), "External
+helpers"). Options that only tune fuse-overlayfs are taken and change nothing; what changes a result and is not there
+is refused.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from lamina.errors import LaminaError, Unsupported, UsageError
+from lamina.linux import mount as system
+from lamina.overlay.stack import Overlay, parse_options
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from lamina.overlay.fuse.start import Server
+
+#: Generic options of mount(8) that are flags of mount(2), and those that undo one.
+_FLAGS = {
+    "ro": system.MS_RDONLY,
+    "nosuid": system.MS_NOSUID,
+    "nodev": system.MS_NODEV,
+    "noexec": system.MS_NOEXEC,
+    "noatime": system.MS_NOATIME,
+    "nodiratime": system.MS_NODIRATIME,
+}
+_WITHOUT_EFFECT = frozenset((
+    "_netdev", "allow_other", "allow_root", "atime", "auto", "auto_unmount", "clone_fd", "comment", "context",
+    "default_permissions", "defaults", "dev", "exec", "fast_ino", "fsname", "fsync", "max_idle_threads",
+    "max_read", "max_write", "noacl", "noauto", "nouser", "relatime", "rw", "subtype", "suid", "threaded",
+    "timeout", "user", "writeback", "x-gvfs-hide",
+))  # fmt: skip
+_KNOWN = frozenset({"volatile"})
+
+USAGE = "lamina-overlayfs [-f] -o lowerdir=TOP:…:BASE[,upperdir=UPPER,workdir=WORK] MERGED"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Be lamina-overlayfs(1): mount, and end once the mount answers, or with -f once it is gone."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if {"-h", "--help"} & set(words):
+        sys.stdout.write(f"usage: {USAGE}\n{__doc__.partition('.')[0].strip() if __doc__ else ''}.\n")
+        return 0
+    if {"-V", "--version"} & set(words):
+        # containers-storage looks for this name before it trusts options such as volatile
+        sys.stdout.write("fuse-overlayfs: version 1.13 (the command line that lamina-overlayfs has)\n")
+        return 0
+    return _report("lamina-overlayfs", lambda: _mount_program(words))
+
+
+def mount_helper(argv: Sequence[str] | None = None) -> int:
+    """Be mount.fuse.lamina(8): SOURCE MERGED [-sfnv] [-N NAMESPACE] [-o OPTIONS] [-t TYPE]."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    return _report("mount.fuse.lamina", lambda: _mount_for_mount(words))
+
+
+def _report(name: str, work: Callable[[], None]) -> int:
+    try:
+        work()
+    except (LaminaError, OSError) as error:
+        sys.stderr.write(f"{name}: {error}\n")
+        hint = getattr(error, "hint", "")
+        if hint:
+            sys.stderr.write(f"hint: {hint}\n")
+        return 1
+    return 0
+
+
+def _mount_program(words: list[str]) -> None:
+    options, rest = _split_words(words, with_value="o", without="fds")
+    targets = [word for word in rest if not word.startswith("-")]
+    if len(targets) != 1:
+        raise UsageError("", "", f"one directory to mount on is needed: {USAGE}")
+    server = _mount(",".join(options.get("o", [])), targets[0])
+    if "f" in options:
+        server.wait_end()
+
+
+def _mount_for_mount(words: list[str]) -> None:
+    options, rest = _split_words(words, with_value="oNt", without="sfnv")
+    if len(rest) != 2:
+        raise UsageError("", "", "a source and a directory to mount on are needed")
+    if "f" not in options:  # mount --fake
+        _mount(",".join(options.get("o", [])), rest[1])
+
+
+def _split_words(words: list[str], *, with_value: str, without: str) -> tuple[dict[str, list[str]], list[str]]:
+    """Return the short options with their values, and the other words."""
+    options: dict[str, list[str]] = {}
+    rest: list[str] = []
+    pending = iter(words)
+    for word in pending:
+        if not word.startswith("-") or word == "-":
+            rest.append(word)
+            continue
+        for place, letter in enumerate(word[1:], 1):
+            if letter in with_value:
+                value = word[place + 1 :] or next(pending, None)
+                if value is None:
+                    raise UsageError("", "", f"-{letter} needs a value")
+                options.setdefault(letter, []).append(value)
+                break
+            if letter not in without:
+                raise UsageError("", "", f"unknown option {word}: {USAGE}")
+            options.setdefault(letter, []).append("")
+    return options, rest
+
+
+def _mount(text: str, target: str) -> Server:
+    from lamina.overlay.fuse.start import start
+
+    overlay, flags = read_options(text)
+    if not os.path.isdir(target):
+        raise LaminaError("mount on", target, "it is no directory")
+    return start(overlay, target, flags=flags, allow_other=os.geteuid() == 0)
+
+
+def read_options(text: str) -> tuple[Overlay, int]:
+    """Return the overlay and mount(2)'s flags for an option text of fuse-overlayfs; paths become absolute.
+
+    Raises UsageError, and Unsupported for an option that would change what is shown.
+    """
+    asked = parse_options(text)
+    flags = 0
+    kept: list[tuple[str, str]] = []
+    for name, value in asked.options:
+        if name in _FLAGS:
+            flags |= _FLAGS[name]
+        elif name in _KNOWN:
+            kept.append((name, value))
+        elif name not in _WITHOUT_EFFECT:
+            raise Unsupported("mount with the option", f"{name}={value}" if value else name, "it is not known here")
+    overlay = Overlay(
+        [os.path.abspath(layer) for layer in asked.layers],
+        upper=os.path.abspath(asked.upper) if asked.upper else "",
+        work=os.path.abspath(asked.work) if asked.work else "",
+        userxattr=asked.userxattr,
+        options=kept,
+    )
+    return overlay, flags
+
+
+if __name__ == "__main__":
+    sys.exit(mount_helper())

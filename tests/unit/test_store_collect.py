@@ -13,10 +13,11 @@ from lamina.ids.worker import Helper
 from lamina.oci.reference import parse_name
 from lamina.store.collect import collect
 from lamina.store.containers import ContainerRecord, create_container, find_container, hold_container, list_containers
+from lamina.store.discard import remove_container
 from lamina.store.images import find_image, list_images
 from lamina.store.layout import Layout
 from lamina.store.publish import tag_image
-from lamina.store.remove import remove_container, remove_image
+from lamina.store.remove import remove_image
 from lamina.store.staging import Staging
 from tests.helpers.stores import add_image, add_layer, open_store, things
 

@@ -252,9 +252,9 @@ class Container:
 
     def kill(self) -> None:
         """Kill what runs in the container and wait for its end; nothing where nothing runs."""
-        from lamina.store.stop import kill_container
-
         if is_held(self.store.layout, self.id):
+            from lamina.store.stop import kill_container
+
             self.store.worker.call(kill_container, directory=self.directory)
 
     def remove(self, *, force: bool = False) -> None:
@@ -262,7 +262,7 @@ class Container:
 
         Raises Conflict while it runs; with `force` it is killed first.
         """
-        from lamina.store.remove import remove_container
+        from lamina.store.discard import remove_container
 
         if force:
             self.kill()

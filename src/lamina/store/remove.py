@@ -1,17 +1,15 @@
-"""Removing images and containers by name, with docker's rules of what is in the way."""
+"""Removing images by name, with docker's rules of what is in the way."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lamina.errors import Conflict, InvalidInput, NotFound
-from lamina.layer import jobs
+from lamina.errors import Conflict, InvalidInput
 from lamina.oci.digest import BlobDigest
 from lamina.oci.reference import Reference, parse_reference
 from lamina.store.collect import drop_image, empty_trash, living_pins, needed_things, new_trash, sweep
-from lamina.store.containers import ContainerRecord, hold_container, list_containers, take_away
+from lamina.store.containers import ContainerRecord, list_containers
 from lamina.store.images import ImageRecord, find_image, list_images
 from lamina.store.index import rewrite_index
 from lamina.store.layout import Layout
@@ -111,19 +109,3 @@ def _drop_unused(layout: Layout, images: list[ImageRecord]) -> list[ImageRecord]
     for image in dropped:
         drop_image(layout, image)
     return dropped
-
-
-def remove_container(layout: Layout, worker: Worker, record: ContainerRecord) -> None:
-    """Remove a container and what it changed; Conflict while it runs. One that is gone already is no error."""
-    with Staging(layout) as staging:
-        try:
-            held = hold_container(layout, record)
-        except NotFound:
-            return
-        try:
-            with layout.publishing():
-                moved = take_away(staging, record)
-        finally:
-            os.close(held)
-        if moved is not None:
-            worker.call(jobs.remove_tree, path=moved)

@@ -1,0 +1,32 @@
+"""Removing a container. Apart from what removes images, since every `run --rm` loads it."""
+
+from __future__ import annotations
+
+import os
+
+from lamina.errors import NotFound
+from lamina.layer import jobs
+from lamina.store.containers import hold_container, take_away
+from lamina.store.staging import Staging
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from lamina.ids.worker import Worker
+    from lamina.store.containers import ContainerRecord
+    from lamina.store.layout import Layout
+
+
+def remove_container(layout: Layout, worker: Worker, record: ContainerRecord) -> None:
+    """Remove a container and what it changed; Conflict while it runs. One that is gone already is no error."""
+    with Staging(layout) as staging:
+        try:
+            held = hold_container(layout, record)
+        except NotFound:
+            return
+        try:
+            with layout.publishing():
+                moved = take_away(staging, record)
+        finally:
+            os.close(held)
+        if moved is not None:
+            worker.call(jobs.remove_tree, path=moved)

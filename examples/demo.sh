@@ -40,14 +40,14 @@ say 'What was deleted is a device 0,0 there: a whiteout. The lower directory has
 show ls lower
 
 say 'The same with this whole machine as the lower directory, and a command alone in it: it is process 1.'
-show lamina run --name trial host -- sh -c 'echo "I am process $$ on $(cat /etc/hostname)"; ls -d /proc/[0-9]*; echo new >/tmp/made; ls /tmp/made'
+show lamina run --name trial host -- sh -c 'echo "I am process $$ on $(cat /etc/hostname)"; ls -d /proc/[0-9]*; echo new >/tmp/made-by-the-demo; ls /tmp/made-by-the-demo'
 say 'The machine has not changed; the container has:'
-show ls /tmp/made || true
+show ls /tmp/made-by-the-demo || true
 show lamina diff trial
 
 say 'Keep the change as a layer, and run over the machine and the layer:'
 show lamina commit trial demo:1
-show lamina run --rm demo:1 cat /tmp/made
+show lamina run --rm demo:1 cat /tmp/made-by-the-demo
 
 say 'The stack that you have made:'
 show lamina show demo:1

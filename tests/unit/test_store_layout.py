@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
 
 import pytest
 
-from lamina.errors import StoreError
+from lamina.errors import LaminaError, StoreError
 from lamina.ids.map import IdMap
 from lamina.store.layout import FORMAT, open_layout
 from lamina.store.record import Record, encode_record
@@ -84,6 +85,16 @@ def test_a_staging_directory_is_alive_while_it_is_used(store_path: Path) -> None
         (Path(path) / "tree").mkdir()
     assert (store_path / "refs/a/b/:c").read_bytes() == b"2"
     assert os.listdir(path) == ["tree"] and not is_alive(path)
+
+
+def test_a_full_disk_is_named(store_path: Path) -> None:
+    layout = open_store(store_path)
+    with (
+        pytest.raises(LaminaError, match=r"cannot write to the store .*: No space left on device") as caught,
+        Staging(layout),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert caught.value.hint and os.listdir(store_path / "staging") == []
 
 
 def test_lists_and_absent_values() -> None:

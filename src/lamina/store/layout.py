@@ -147,8 +147,9 @@ def _make_private(root: str) -> None:
     try:
         os.mkdir(root, 0o700)
     except FileExistsError:
-        strangers = set(os.listdir(root)) - {"lock", "index.lock", "idmap", "oci-layout", "index.json", "version.new"}
-        strangers -= {name.partition("/")[0] for name in _DIRECTORIES}
+        # `version` is there, too, if another process was faster since it was looked for.
+        own = {"version", "version.new", "idmap", "lock", "index.lock", "oci-layout", "index.json"}
+        strangers = set(os.listdir(root)) - own - {name.partition("/")[0] for name in _DIRECTORIES}
         if strangers:
             raise StoreError(
                 "make the store",

@@ -10,10 +10,12 @@ collector, under the exclusive one, takes the pins of the living for references.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from itertools import count
 
+from lamina.errors import LaminaError
 from lamina.store.files import ensure_directory, rename_directory, sync_directory, write_new
 
 TYPE_CHECKING = False
@@ -27,7 +29,7 @@ class Staging:
     """A staging directory for a `with` block, and the transaction that it stands for.
 
     `path` exists inside the block; what is still in it at the end is removed by the caller's `clean`, if trees may lie
-    there, or by `prune`.
+    there, or by `prune`. A full disk met in the block is raised as a LaminaError that says which one.
     """
 
     __slots__ = ("layout", "path", "_fd", "_numbers")
@@ -55,6 +57,10 @@ class Staging:
             self._remove_own_files()
         finally:
             os.close(self._fd)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            # From deep below such an error names nothing, or a file that nobody knows.
+            root = self.layout.root
+            raise LaminaError("write to the store", root, error, "lamina prune, or another place: --root") from error
 
     def _remove_own_files(self) -> None:
         for entry in os.scandir(self.path):

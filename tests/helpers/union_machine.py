@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from hypothesis import strategies as st
@@ -71,7 +72,7 @@ class Machine(RuleBasedStateMachine):
         """Tell whether opening would wait (a fifo) or leave the tree (a symbolic link)."""
         for end in range(1, len(path) + 1):
             if end == len(path) or path[end] == "/":
-                kind, found = answer(lambda end=end: self.left.lstat(path[:end]))  # type: ignore[misc]
+                kind, found = answer(partial(self.left.lstat, path[:end]))
                 if kind == "gives" and (stat.S_ISFIFO(found.st_mode) or stat.S_ISLNK(found.st_mode)):
                     return True
         return False

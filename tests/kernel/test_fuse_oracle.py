@@ -85,7 +85,7 @@ def test_same_as_the_kernel(scratch: Path) -> None:
     KernelAndFuse.scratch = scratch
     previous = os.umask(0o022)
     try:
-        run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        run_state_machine_as_test(
             KernelAndFuse, settings=settings(max_examples=30, stateful_step_count=30, deadline=None)
         )
     finally:

@@ -73,7 +73,7 @@ def test_same_as_the_kernel(scratch: Path) -> None:
     KernelAndUnion.scratch = scratch
     previous = os.umask(0o022)
     try:
-        run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        run_state_machine_as_test(
             KernelAndUnion, settings=settings(max_examples=60, stateful_step_count=25, deadline=None)
         )
     finally:

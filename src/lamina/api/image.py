@@ -164,6 +164,7 @@ class Image:
         command does not exist.
         """
         with self._container(options, throw_away=True) as box:
+            # The overloads tell by literals, and here are variables.
             return box.run(argv, input=input, text=text, check=check, timeout=timeout)  # type: ignore[call-overload, no-any-return]
 
     def container(self, *, name: str = "", **options: Unpack[RunKeywords]) -> Container:

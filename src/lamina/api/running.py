@@ -153,6 +153,7 @@ def run_captured(
     if check and code:
         raise subprocess.CalledProcessError(code, argv, _told(out, text), _told(err, text))
     if text:
+        # `_told` gives what `text` says, which no annotation does.
         return subprocess.CompletedProcess(argv, code, _told(out, True), _told(err, True))  # type: ignore[return-value]
     return subprocess.CompletedProcess(argv, code, out, err)
 

@@ -93,7 +93,7 @@ class Stack(Step):
         self.driver = driver
 
     @property
-    def about(self) -> str:  # type: ignore[override]
+    def about(self) -> str:  # type: ignore[override]  # a constant elsewhere
         """The comment, which differs for the root."""
         return "the stack: lower layers (topmost first), the upper that takes every change, work for the kernel"
 
@@ -148,7 +148,7 @@ class FileSystem(Step):
         self.data = data
 
     @property
-    def about(self) -> str:  # type: ignore[override]
+    def about(self) -> str:  # type: ignore[override]  # a constant elsewhere
         """The comment, by file system."""
         return {
             "proc": "/proc shows the processes of the new pid namespace",
@@ -198,7 +198,7 @@ class BindPath(Step):
         self.create = create
 
     @property
-    def about(self) -> str:  # type: ignore[override]
+    def about(self) -> str:  # type: ignore[override]  # a constant elsewhere
         """The comment, with the source."""
         how = "read-only" if self.attributes & kernel.MOUNT_ATTR_RDONLY else "as it is"
         return f"{self.source} of the host, {how}"
@@ -291,7 +291,7 @@ class ReadOnly(Step):
         self.target = target
 
     @property
-    def about(self) -> str:  # type: ignore[override]
+    def about(self) -> str:  # type: ignore[override]  # a constant elsewhere
         """The comment, which differs for the root."""
         return "nothing may be written" if self.target == "/" else "settings of the kernel are read-only"
 

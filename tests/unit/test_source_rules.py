@@ -48,7 +48,7 @@ def name_of(path: Path) -> str:
 
 def loaded_on_import(path: Path) -> Iterator[str]:
     """Yield the modules that importing this one imports: not those within functions or `if TYPE_CHECKING`."""
-    pending: list[ast.stmt] = list(ast.parse(path.read_bytes()).body)
+    pending: list[ast.AST] = [ast.parse(path.read_bytes())]
     while pending:
         node = pending.pop()
         if isinstance(node, ast.Import):
@@ -59,8 +59,8 @@ def loaded_on_import(path: Path) -> Iterator[str]:
             yield from (f"{module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             pending += node.orelse
-        elif isinstance(node, ast.If | ast.Try | ast.With | ast.ClassDef):
-            pending += [child for child in ast.walk(node) if isinstance(child, ast.Import | ast.ImportFrom)]
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            pending += ast.iter_child_nodes(node)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

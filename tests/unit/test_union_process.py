@@ -13,7 +13,8 @@ import pytest
 
 import lamina
 from lamina.errors import Conflict
-from lamina.overlay.union.union import Change, Union
+from lamina.overlay.union.change import Change
+from lamina.overlay.union.union import Union
 from tests.helpers.trees import remove_tree
 
 

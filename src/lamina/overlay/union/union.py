@@ -11,11 +11,12 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 from lamina.overlay.format import META_PREFIX
 from lamina.overlay.union.attributes import Attributes
 from lamina.overlay.union.branch import DT_DIR, DT_LNK, DT_REG, join
+from lamina.overlay.union.change import Change
 from lamina.overlay.union.make import Spec
 from lamina.overlay.union.node import UPPER, Directory, Found, Node
 from lamina.overlay.union.tree import Tree, failed
@@ -83,25 +84,6 @@ class Entry:
 
     def _node(self) -> Node:
         return self._union.tree.lookup(self._directory, self._raw)
-
-
-class Change:
-    """One name that the upper makes differ from the layers: `kind` is "A" (added), "C" (changed) or "D" (deleted)."""
-
-    __slots__ = ("kind", "path")
-
-    def __init__(self, kind: Literal["A", "C", "D"], path: bytes) -> None:
-        self.kind = kind
-        self.path = path
-
-    def __repr__(self) -> str:
-        return f"Change({self.kind!r}, {self.path!r})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Change) and (self.kind, self.path) == (other.kind, other.path)
-
-    def __hash__(self) -> int:
-        return hash((self.kind, self.path))
 
 
 class Union:

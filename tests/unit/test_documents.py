@@ -84,5 +84,12 @@ def test_links_of_the_documentation_lead_somewhere() -> None:
             assert (path.parent / target).exists(), f"{path.relative_to(ROOT)}: {target}"
 
 
+def test_the_index_of_decisions_is_complete() -> None:
+    index = ROOT / "docs" / "decisions" / "README.md"
+    for page in index.parent.glob("0*.md"):
+        number, title = page.read_text().splitlines()[0].removeprefix("# ").split(". ", 1)
+        assert f"| [{number}]({page.name}) | {title} |" in index.read_text()
+
+
 def test_links() -> None:
     assert links("[a](b.md#c) [d](https://example.org/e) [f](../g)") == ["b.md", "../g"]

@@ -184,3 +184,20 @@ def test_uppers_with_prefixes(tmp_path: Path, base: Layer) -> None:
         uppers=[[prefix, str(path)] for prefix, path in uppers], below=[str(base.tree)], ignore=[]
     )
     assert changes == [["A", "/d/e/n"], ["A", "/n"]]
+
+
+def test_as_many_layers_as_a_mount_takes(tmp_path: Path) -> None:
+    below = []
+    for number in range(500):
+        tree = tmp_path / str(number) / "tree"
+        (tree / "d").mkdir(parents=True)
+        (tree / "d" / str(number)).touch()
+        below.append(Layer(tree.parent, {}))
+    upper = tmp_path / "upper"
+    (upper / "d").mkdir(parents=True)
+    marks_made = os.open(upper / "d", os.O_RDONLY)
+    marks.write_whiteout(marks_made, b"7", marks.USER)
+    marks.write_whiteout(marks_made, b"nothing", marks.USER)
+    os.close(marks_made)
+    layer = layers.capture([("", upper)], tmp_path / "captured", below, single_id=SINGLE)
+    assert os.listdir(layer.tree / "d") == ["7"]

@@ -196,15 +196,11 @@ def capture(
     on_event: OnEvent,
 ) -> dict[str, object]:
     """Make a layer in `staging` of what `uppers`, each a prefix and a directory, change of the layers below."""
-    with (
-        making(staging, below, space=space, single_id=single_id) as made,
-        Lower(below.trees) as lower,
-        Digester() as digester,
-    ):
+    with making(staging, below, space=space, single_id=single_id) as made, Digester() as digester:
         writer = Writer(made, digester, "commit", on_event)
-        capturing = Capture(writer, lower, LowerOwners(below.trees, below.tables), single_id=single_id)
+        capturing = Capture(writer, made.lower, LowerOwners(below.trees, below.tables), single_id=single_id)
         for prefix, directory in sorted(uppers):
-            capturing.add(Walk(directory, prefix, lower, ignore).changes())
+            capturing.add(Walk(directory, prefix, made.lower, ignore).changes())
         return writer.finish()
 
 

@@ -39,12 +39,16 @@ class Below:
 
 
 class Making:
-    """A layer that is being made: add entries through `applier`, and their headers to `literal`."""
+    """A layer that is being made: add entries through `applier`, and their headers to `literal`.
+
+    `lower` are the layers below, opened once: each costs a descriptor.
+    """
 
     def __init__(
         self, staging: int, file: BinaryIO, lower: Lower, below: Below, *, space: str, single_id: bool
     ) -> None:
         self.literal = bytearray()
+        self.lower = lower
         self._staging = staging
         self._framing = FramingWriter(file)
         self._restorer = Restorer(single_id=single_id)

@@ -85,6 +85,26 @@ def test_what_is_run_in_one_container_adds_up(base: lamina.Image, store: lamina.
     assert base.run(["cat", "/etc/group"]).returncode == 0 and base.names == ["base:1"]
 
 
+def test_standalone_is_for_containers_over_the_host(base: lamina.Image) -> None:
+    with base.container() as box, pytest.raises(lamina.InvalidInput, match="needs no machine"):
+        box.commit("next:1", standalone=True)
+
+
+def test_a_change_over_the_host_is_bound_to_it(store: lamina.Store) -> None:
+    host = store.image("host")
+    name = f"etc/lamina-test-{os.getpid()}"
+    with host.container() as box:
+        box.run(["sh", "-c", f"echo here >/{name}"], check=True)
+        assert Change("A", f"/{name}") in box.diff()
+        image = box.commit("change:1", changes=["LABEL org.lamina.host=elsewhere"])
+    assert not os.path.exists(f"/{name}")
+    assert image.config.settings.labels["org.lamina.host"] == image.record.host == host.record.host
+    assert image.run(["cat", f"/{name}"]).stdout == b"here\n"
+    image.record.host = "elsewhere"
+    with pytest.raises(lamina.Conflict, match="another machine"):
+        image.run(["true"])
+
+
 def test_a_running_container_is_held(base: lamina.Image, store: lamina.Store) -> None:
     with base.container(name="box") as box:
         running = threading.Thread(target=box.run, args=(["sleep", "60"],))

@@ -10,6 +10,7 @@ from dataclasses import replace
 from lamina.api.container import Container
 from lamina.api.image import Image
 from lamina.api.running import image_record_of
+from lamina.api.standalone import commit_standalone
 from lamina.api.surroundings import now
 from lamina.events import Event, OnEvent
 from lamina.layer import jobs
@@ -38,7 +39,14 @@ def list_changes(container: Container) -> list[tuple[str, str]]:
 
 
 def commit(
-    container: Container, name: str | None, *, changes: Iterable[str], author: str, message: str, on_event: OnEvent
+    container: Container,
+    name: str | None,
+    *,
+    changes: Iterable[str],
+    author: str,
+    message: str,
+    standalone: bool,
+    on_event: OnEvent,
 ) -> Image:
     """Make an image of a container; `Container.commit` says what the arguments mean."""
     store, record = container.store, container.record
@@ -49,6 +57,11 @@ def commit(
     base = image_record_of(store, record)
     config = container.image.config
     settings = _settings(config.settings, changes, base)
+    if standalone:
+        image = commit_standalone(
+            container, reference, config, settings, author=author, message=message, on_event=on_event
+        )
+        return Image(store, image, name=name or "")
     if layout.single_id:
         text = "one id is all there is: what the command gave to other users belongs to root in this layer"
         on_event(Event("commit", name or record.name, text=text))

@@ -233,16 +233,20 @@ class Container:
         changes: Iterable[str] = (),
         author: str = "",
         message: str = "",
+        standalone: bool = False,
         on_event: OnEvent = ignore,
     ) -> Image:
         """Make an image of the container's image and what it changed as one more layer; the container stays as it is.
 
         `changes` are Dockerfile-style settings ("ENV A=b"). Of a container over this machine's root the image is a
-        change that runs over the same machine only. Raises Conflict while the container runs.
+        change that runs over the same machine only; with `standalone` it is everything that the container sees, as one
+        layer, and runs everywhere. Raises Conflict while the container runs.
         """
         from lamina.api.committing import commit
 
-        return commit(self, name, changes=changes, author=author, message=message, on_event=on_event)
+        return commit(
+            self, name, changes=changes, author=author, message=message, standalone=standalone, on_event=on_event
+        )
 
     def inspect(self) -> dict[str, object]:
         """Return everything about the container as plain data, with docker's names where the thing is the same."""

@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
-    from typing import BinaryIO
+    from typing import BinaryIO, Literal
 
     from lamina.api.container import Container
     from lamina.api.image import Image
@@ -165,6 +165,39 @@ class Store:
             on_event=on_event,
         )
         return Image(self, record, name=name or "")
+
+    def load(
+        self,
+        source: str | os.PathLike[str] | BinaryIO,
+        *,
+        platform: str = "",
+        on_event: OnEvent = ignore,
+    ) -> list[Image]:
+        """Take in the images of an archive (OCI's or docker's, compressed or not), a layout directory or a stream.
+
+        Of an image for several platforms the one for `platform`, by default this machine's, is taken.
+        """
+        from lamina.api.transfers import load
+
+        return load(self, source, platform, on_event)
+
+    def save(
+        self,
+        images: Iterable[Image | str],
+        target: str | os.PathLike[str] | BinaryIO,
+        *,
+        format: Literal["oci-archive", "docker-archive", "oci-dir"] = "oci-archive",  # noqa: A002  # everybody's word
+        compression: Literal["none", "gzip", "zstd"] = "none",
+        on_event: OnEvent = ignore,
+    ) -> None:
+        """Write images, with the names that they are given by, to a file, a stream, or an OCI layout directory.
+
+        Layers that came compressed are written as they came; `compression` is for the others. Raises InvalidInput for
+        an image that is a change over this machine's own root.
+        """
+        from lamina.api.transfers import save
+
+        save(self, images, target, format=format, compression=compression, on_event=on_event)
 
     def tag(self, source: str, target: str) -> None:
         """Let the name `target` mean the image `source` from now on."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from lamina.errors import InvalidInput
 from lamina.oci.descriptor import INDEX_TYPES, LAYER_COMPRESSION, MANIFEST, MANIFEST_TYPES, Descriptor, read_descriptor
 from lamina.oci.document import Fields, encode_json, parse_json, without_empty
 
@@ -22,6 +23,16 @@ class Manifest:
 
 def parse_manifest(raw: bytes, what: str = "the manifest") -> Manifest:
     """Return the manifest in `raw`; InvalidInput where it is none, or one of something that is no image of layers."""
+    manifest = parse_any_manifest(raw, what)
+    for i, layer in enumerate(manifest.layers):
+        if layer.media_type not in LAYER_COMPRESSION:
+            reason = f"layers[{i}].mediaType is {layer.media_type!r}, which is no file system layer"
+            raise InvalidInput("read", what, reason)
+    return manifest
+
+
+def parse_any_manifest(raw: bytes, what: str) -> Manifest:
+    """Return the manifest in `raw`, whatever its layers and config are; InvalidInput where it is none."""
     fields = Fields(parse_json(raw, what), what)
     if fields.integer("schemaVersion") != 2:
         fields.refuse("schemaVersion", "is not 2; older manifests are not read")
@@ -33,9 +44,6 @@ def parse_manifest(raw: bytes, what: str = "the manifest") -> Manifest:
         fields.refuse("mediaType", f"is {media_type!r}, which is no image manifest")
     config = read_descriptor(fields.child("config"))
     layers = tuple(read_descriptor(layer) for layer in fields.children("layers") or ())
-    for i, layer in enumerate(layers):
-        if layer.media_type not in LAYER_COMPRESSION:
-            fields.refuse(f"layers[{i}].mediaType", f"is {layer.media_type!r}, which is no file system layer")
     return Manifest(media_type, config, layers, fields.text_map("annotations"), raw)
 
 

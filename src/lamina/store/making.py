@@ -15,7 +15,7 @@ from lamina.events import OnEvent
 from lamina.ids.worker import Fd
 from lamina.layer import jobs
 from lamina.linux.namespaces import in_first_user_namespace
-from lamina.oci.digest import hex_of, next_chain_id, parse_diff_id
+from lamina.oci.digest import BlobDigest, hex_of, next_chain_id, parse_diff_id, parse_digest
 from lamina.overlay.format import TRUSTED, USER
 from lamina.store.files import sync_directory, write_new
 from lamina.store.layers import LayerRecord, chain_of, encode_layer, owners_path, read_layer, tree_path
@@ -135,9 +135,19 @@ def capture(
 
 def write_tar(layout: Layout, worker: Worker, name: str, out: Fd) -> None:
     """Write the layer's tar as it was taken in; StoreError where tree and framing no longer make the same."""
-    record = read_layer(layout, name)
-    made = worker.call(jobs.assemble_layer, layer=layout.path("layers", name), out=out)
-    if made["diff_id"] != record.diff_id:
+    _check_made(layout, name, worker.call(jobs.assemble_layer, layer=layout.path("layers", name), out=out))
+
+
+def write_compressed(layout: Layout, worker: Worker, name: str, out: Fd, compression: str) -> tuple[BlobDigest, int]:
+    """Write the layer's tar compressed and return digest and size of that; StoreError as in `write_tar`."""
+    directory = layout.path("layers", name)
+    made = worker.call(jobs.compress_layer, layer=directory, out=out, compression=compression)
+    _check_made(layout, name, made)
+    return parse_digest(str(made["digest"])), int(str(made["size"]))
+
+
+def _check_made(layout: Layout, name: str, made: Mapping[str, object]) -> None:
+    if made["diff_id"] != read_layer(layout, name).diff_id:
         raise StoreError("write the layer", name, f"its files have changed: they make {made['diff_id']}")
 
 

@@ -11,6 +11,7 @@ import selectors
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
 from lamina.errors import LaminaError, Unsupported
@@ -122,7 +123,8 @@ class _Bootstrap:
         """Apply the archive that mmdebstrap writes."""
         ids = self._staging.layout.ids
         mode = {"host": "root", "range": "unshare", "single": "single"}[ids.kind]
-        with self._settings(single=mode == "single") as settings:
+        with self._scratch() as scratch:
+            settings = self._write_settings(scratch, single=mode == "single")
             argv = plan_mmdebstrap(self._recipe, mode=mode, settings=settings)
             if mode == "single":
                 self._tell(f"one id is all there is: all files will be root's; {why_single(ids.uid)}")
@@ -130,7 +132,7 @@ class _Bootstrap:
             elif mode == "root":
                 # It mounts, and this is the machine's own mount namespace.
                 argv = ["unshare", "--mount", "--propagation", "private", "--", *argv]
-            with self._running(argv, subprocess.PIPE) as process:
+            with self._running(argv, subprocess.PIPE, TMPDIR=scratch) as process:
                 return self._take(process)
 
     def debootstrap(self) -> LayerRecord:
@@ -158,29 +160,27 @@ class _Bootstrap:
             self._worker.call(jobs.remove_tree, path=f"{target}/{name}")
 
     @contextmanager
-    def _settings(self, *, single: bool) -> Iterator[str]:
-        """Write apt's settings where mmdebstrap, which may have other ids than we, can read them."""
-        from tempfile import TemporaryDirectory
+    def _scratch(self) -> Iterator[str]:
+        """Make a directory for the program's temporary files, and remove it with all that an interrupted one leaves."""
+        directory = mkdtemp(prefix="lamina-")
+        try:
+            os.chmod(directory, 0o1777)  # mmdebstrap has ids of its own choice in its namespace
+            yield directory
+        finally:
+            self._worker.call(jobs.remove_tree, path=directory)
 
-        with TemporaryDirectory(prefix="lamina-") as directory:
-            os.chmod(directory, 0o755)
-            path = f"{directory}/apt.conf"
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(apt_settings() + ('APT::Sandbox::User "root";\n' if single else ""))
-                os.fchmod(file.fileno(), 0o644)
-            yield path
+    def _write_settings(self, scratch: str, *, single: bool) -> str:
+        path = f"{scratch}/apt.conf"
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(apt_settings() + ('APT::Sandbox::User "root";\n' if single else ""))
+            os.fchmod(file.fileno(), 0o644)
+        return path
 
     @contextmanager
-    def _running(self, argv: list[str], stderr: int) -> Iterator[subprocess.Popen[bytes]]:
-        """Start a program, and see to it that it has ended after the block."""
-        process = subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            env={**self._environ, "LC_ALL": "C"},
-            process_group=0,  # mmdebstrap that fails sends SIGHUP to its group, which would be the caller's
-        )
+    def _running(self, argv: list[str], stderr: int, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Start a program with `variables` in its environment, and see to it that it has ended after the block."""
+        env = {**self._environ, "LC_ALL": "C", **variables}
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, env=env)
         with process:
             try:
                 yield process

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Directories over each other", ("mount", "umount", "mount-helper")),
     ("Images", ("import", "bootstrap", "images", "tag", "inspect", "history", "show", "rmi")),
+    ("Images in and out", ("load", "save")),
     ("Containers", ("run", "ps", "diff", "commit", "rm")),
     ("The store and this program", ("prune", "completion", "help")),
 )

@@ -1,0 +1,47 @@
+"""`lamina load`: images out of an archive."""
+
+from __future__ import annotations
+
+from lamina.cli.options import TEXT, Command, Option
+from lamina.cli.transferring import PLATFORM
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from lamina.cli.context import Context
+    from lamina.cli.options import Arguments
+
+
+def _run(context: Context, arguments: Arguments) -> int:
+    import sys
+
+    source = arguments.text("input", "-")
+    with context.progress() as on_event:
+        images = context.store().load(
+            sys.stdin.buffer if source == "-" else source, platform=arguments.text("platform"), on_event=on_event
+        )
+    for image in images:
+        names = image.names
+        for name in names:
+            context.print(f"Loaded image: {name}")
+        if not names:
+            context.print(f"Loaded image ID: {image.id}")
+    return 0
+
+
+COMMAND = Command(
+    "load",
+    "take in images from an archive",
+    _run,
+    description=(
+        "The archive is one that `lamina save`, docker, podman or skopeo wrote: OCI's or docker's, compressed or not."
+        " FILE may also be the directory of an OCI image layout. What each image is called is printed."
+    ),
+    options=(
+        Option("input", "read FILE instead of standard input", short="i", kind=TEXT, value="FILE"),
+        PLATFORM,
+    ),
+    examples=(
+        ("lamina load -i image.tar", "from a file"),
+        ("docker save alpine | lamina load", "from another program"),
+    ),
+)

@@ -1,0 +1,366 @@
+"""Images come into the store: blobs are fetched, checked, unpacked and published, layers side by side.
+
+For each layer there is one pass over its bytes: as they come in they are hashed, written to a file if the blob is kept,
+and handed through a pipe to a job that decompresses and unpacks them and checks the diff id. A blob that is the layer's
+own tar is not kept (`lamina.store`); one that already lies on this machine uncompressed is read where it is.
+
+A layer that names all its parent directories is the same over everything, so that layers need not wait for those below
+them. Which kind a layer is shows at its end: one that turns out to need what lies below is unpacked again, in order.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from threading import Event as Flag
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from lamina.errors import InvalidInput, LaminaError, NotFound
+from lamina.events import Event, OnEvent
+from lamina.ids.worker import Fd
+from lamina.oci.config import ImageConfig, parse_config
+from lamina.oci.descriptor import CONFIG, DOCKER_CONFIG, INDEX_TYPES, Descriptor
+from lamina.oci.digest import ChainId, DiffId, chain_ids, hex_of, short
+from lamina.oci.index import parse_index
+from lamina.oci.manifest import Manifest, parse_manifest
+from lamina.oci.platform import Platform
+from lamina.oci.reference import Reference
+from lamina.store import making
+from lamina.store.blobs import blob_thing, has_blob, publish_blob
+from lamina.store.images import ImageRecord
+from lamina.store.publish import check_name, publish_documents, tag_image
+from lamina.store.staging import Staging
+from lamina.transfer.content import Source, verified
+from lamina.transfer.section import Section, whole_file
+
+if TYPE_CHECKING:
+    from lamina.ids.worker import Worker
+
+_AT_ONCE = 4  # layers that are worked on side by side
+_MAX_NESTING = 4  # indexes within indexes
+_STEP = 1 << 20  # bytes of progress that are worth an event
+_PIPE = 1 << 20  # an ordinary user may have a pipe as large as this (pipe(7))
+
+
+def find_manifest(source: Source, descriptor: Descriptor, platform: Platform) -> Descriptor:
+    """Return the manifest that `descriptor` means for `platform`: itself, or one out of the index that it is."""
+    for _ in range(_MAX_NESTING):
+        if descriptor.media_type not in INDEX_TYPES:
+            return descriptor
+        index = parse_index(source.document(descriptor), f"the index {descriptor.digest}")
+        chosen = index.choose(platform)
+        if chosen is None:
+            offered = sorted({str(entry.platform) for entry in index.manifests if entry.platform})
+            reason = f"it is for {', '.join(offered) or 'nothing that it names'}"
+            raise NotFound("find an image for", platform, reason, "--platform chooses another")
+        descriptor = chosen
+    raise InvalidInput("use the index", descriptor.digest, f"indexes lie in it more than {_MAX_NESTING} deep")
+
+
+def take_image(
+    staging: Staging,
+    worker: Worker,
+    source: Source,
+    manifest: Descriptor,
+    names: Sequence[Reference],
+    *,
+    task: str,
+    on_event: OnEvent,
+) -> ImageRecord:
+    """Make the image `manifest` of `source` one of the store, called by `names`; `task` names the work in events.
+
+    Nothing is visible before everything was checked. Raises InvalidInput where something is not what it should be.
+    """
+    for name in names:
+        check_name(name)
+    document, config = _documents(source, manifest)
+    chains = chain_ids(config.diff_ids)
+    layers = [_Layer(*parts) for parts in zip(document.layers, config.diff_ids, chains, strict=True)]
+    with _Taking(staging, worker, source, task, on_event) as taking:
+        unpacked = taking.layers(layers)
+    image = publish_documents(staging, document, config, unpacked, reference=names[0] if names else None)
+    for name in names[1:]:
+        tag_image(staging, image, name)
+    return image
+
+
+def _documents(source: Source, descriptor: Descriptor) -> tuple[Manifest, ImageConfig]:
+    what = f"the manifest {descriptor.digest}"
+    manifest = parse_manifest(source.document(descriptor), what)
+    if manifest.config.media_type not in (CONFIG, DOCKER_CONFIG):
+        reason = f"it is an artifact ({manifest.config.media_type}), not an image"
+        raise InvalidInput("use", what, reason, "lamina copy copies artifacts")
+    config = parse_config(source.document(manifest.config), f"the image config {manifest.config.digest}")
+    if len(config.diff_ids) != len(manifest.layers):
+        reason = f"it has {len(manifest.layers)} layers, its config {len(config.diff_ids)}"
+        raise InvalidInput("use", what, reason)
+    return manifest, config
+
+
+class _Abandoned(Exception):
+    """Something else failed, so that these bytes are of no use any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    descriptor: Descriptor
+    diff_id: DiffId
+    chain: ChainId
+
+    @property
+    def kept(self) -> bool:
+        """Whether the store keeps the blob: it is not the layer's tar itself."""
+        return str(self.descriptor.digest) != str(self.diff_id)
+
+    @property
+    def is_base(self) -> bool:
+        return str(self.chain) == str(self.diff_id)
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """What the layer may be called in the store."""
+        return f"diff-{hex_of(self.diff_id)}", f"chain-{hex_of(self.chain)}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A layer that was fetched: its name in the store, or None where it needs those below, and its bytes if at hand."""
+
+    name: str | None
+    bytes: Section | None = None
+
+
+class _Taking:
+    """The layers of one image on their way into the store."""
+
+    def __init__(self, staging: Staging, worker: Worker, source: Source, task: str, on_event: OnEvent) -> None:
+        self._staging = staging
+        self._worker = worker
+        self._source = source
+        self._task = task
+        self._on_event = on_event
+        self._telling = Lock()
+        self._stopped = Flag()
+        self._pool = ThreadPoolExecutor(_AT_ONCE, "lamina-layer")
+
+    def __enter__(self) -> _Taking:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._pool.shutdown(cancel_futures=True)
+
+    def layers(self, layers: Sequence[_Layer]) -> list[str]:
+        """Return the names of the layers in the store, base first."""
+        futures: dict[str, Future[_Taken]] = {}
+        for layer in layers:
+            if layer.descriptor.digest not in futures:  # an image may have one layer twice
+                futures[layer.descriptor.digest] = self._pool.submit(self._take, layer)
+        self._wait(list(futures.values()))
+        names: list[str] = []
+        for layer in layers:
+            names.append(self._named(layer, futures[layer.descriptor.digest].result(), names))
+        return names
+
+    def _wait(self, futures: list[Future[_Taken]]) -> None:
+        try:
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+        except BaseException:
+            self._stopped.set()
+            self._worker.close()  # ends the jobs
+            raise
+        for future in done:
+            future.result()
+
+    def _named(self, layer: _Layer, taken: _Taken, below: Sequence[str]) -> str:
+        if taken.name in layer.names:
+            return taken.name or ""
+        name = self._present(layer)
+        if name is None:
+            section = taken.bytes or self._at_hand(layer) or self._spooled(layer)
+            name = self._apply(layer, section, below)
+        return name
+
+    # One layer, in a thread of the pool
+
+    def _take(self, layer: _Layer) -> _Taken:
+        taken = self._taken(layer)
+        size = layer.descriptor.size
+        self._tell(layer, Event("", "", done=size, total=size, finished=True))
+        return taken
+
+    def _taken(self, layer: _Layer) -> _Taken:
+        name = self._present(layer)
+        section = self._at_hand(layer)
+        if name is not None:
+            if layer.kept and section is None:
+                self._spooled(layer)
+            return _Taken(name)
+        if section is None:
+            return self._streamed(layer)
+        if layer.is_base:
+            return _Taken(self._apply(layer, section, ()))
+        return _Taken(self._apply_anywhere(layer, section), section)
+
+    def _present(self, layer: _Layer) -> str | None:
+        """Return the name of the layer if the store has it, from now on pinned."""
+        layout = self._staging.layout
+        with layout.publishing():
+            for name in layer.names:
+                self._staging.pin(f"layers/{name}")
+                if os.path.exists(layout.path("layers", name)):
+                    return name
+        return None
+
+    def _at_hand(self, layer: _Layer) -> Section | None:
+        """Return the layer's bytes if they are on this machine and need no check other than the diff id."""
+        layout, digest = self._staging.layout, layer.descriptor.digest
+        if layer.kept:
+            with layout.publishing():
+                self._staging.pin(blob_thing(digest))
+                return whole_file(layout.path(blob_thing(digest))) if has_blob(layout, digest) else None
+        blob = self._source.blob(layer.descriptor)
+        if not isinstance(blob, Section):
+            return None
+        if blob.size != layer.descriptor.size:
+            reason = f"it has {blob.size} bytes, not {layer.descriptor.size}"
+            raise InvalidInput("use the blob", digest, reason)
+        return blob
+
+    def _apply(self, layer: _Layer, section: Section, below: Sequence[str]) -> str:
+        with section.opened() as fd:
+            return making.apply(
+                self._staging,
+                self._worker,
+                Fd(fd),
+                below,
+                length=section.size,
+                expected=layer.diff_id,
+                on_event=lambda event: self._tell(layer, event),
+            ).name
+
+    def _apply_anywhere(self, layer: _Layer, section: Section) -> str | None:
+        with section.opened() as fd:
+            made = making.apply_anywhere(
+                self._staging,
+                self._worker,
+                Fd(fd),
+                length=section.size,
+                expected=layer.diff_id,
+                on_event=lambda event: self._tell(layer, event),
+            )
+        return made.name if made else None
+
+    # Bytes from elsewhere
+
+    def _streamed(self, layer: _Layer) -> _Taken:
+        """Fetch the bytes and unpack them as they come."""
+        path = self._staging.new_path()
+        reader, writer = os.pipe()
+        failed = Flag()
+        with ThreadPoolExecutor(1, "lamina-fetch") as pool:
+            fetching = pool.submit(self._fetch, layer, path, writer, failed)
+            made: str | None = None
+            problem: LaminaError | OSError | None = None
+            try:
+                made = self._unpack(layer, Fd(reader))
+            except (LaminaError, OSError) as error:
+                failed.set()
+                problem = error
+            finally:
+                os.close(reader)
+            cause = fetching.exception()
+        # A stream that ends too early for the job did so because fetching failed: then that is the error to tell.
+        if cause is not None and not isinstance(cause, _Abandoned):
+            raise cause
+        if problem is not None:
+            raise problem
+        return _Taken(made, self._keep(layer, path))
+
+    def _unpack(self, layer: _Layer, stream: Fd) -> str | None:
+        def tell(event: Event) -> None:  # how far it is, the fetching tells
+            if event.text:
+                self._tell(layer, event)
+
+        if layer.is_base:
+            return making.apply(self._staging, self._worker, stream, (), expected=layer.diff_id, on_event=tell).name
+        made = making.apply_anywhere(
+            self._staging, self._worker, stream, length=None, expected=layer.diff_id, on_event=tell
+        )
+        return made.name if made else None
+
+    def _spooled(self, layer: _Layer) -> Section:
+        """Fetch the bytes and unpack nothing."""
+        path = self._staging.new_path()
+        self._fetch(layer, path, -1, self._stopped)
+        return self._keep(layer, path)
+
+    def _fetch(self, layer: _Layer, path: str, pipe: int, failed: Flag) -> None:
+        """Write the blob, as it comes and checked, to a new file and into `pipe`, which is closed at the end."""
+        done = told = 0
+        try:
+            if pipe >= 0:
+                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE)
+            with open(path, "xb", buffering=0) as file:
+                for piece in verified(self._source.blob(layer.descriptor), layer.descriptor):
+                    if self._stopped.is_set() or failed.is_set():
+                        raise _Abandoned
+                    _write(file.fileno(), piece)
+                    pipe = _feed(pipe, piece)
+                    done += len(piece)
+                    if done - told >= _STEP:
+                        told = done
+                        self._tell(layer, Event("", "", done=done, total=layer.descriptor.size))
+                os.fsync(file.fileno())
+        finally:
+            if pipe >= 0:
+                os.close(pipe)
+
+    def _keep(self, layer: _Layer, path: str) -> Section:
+        """Publish the file if the store keeps such blobs; return where it is."""
+        if not layer.kept:
+            return whole_file(path)
+        layout, digest = self._staging.layout, layer.descriptor.digest
+        with layout.publishing():
+            self._staging.pin(blob_thing(digest))
+            if has_blob(layout, digest):
+                os.unlink(path)
+            else:
+                publish_blob(self._staging, path, digest)
+        return whole_file(layout.path(blob_thing(digest)))
+
+    def _tell(self, layer: _Layer, event: Event) -> None:
+        subject = short(layer.descriptor.digest)
+        with self._telling:
+            self._on_event(
+                Event(
+                    self._task,
+                    subject,
+                    done=event.done,
+                    total=event.total,
+                    text=event.text,
+                    finished=event.finished and not event.text,
+                )
+            )
+
+
+def _write(fd: int, piece: bytes) -> None:
+    view = memoryview(piece)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _feed(pipe: int, piece: bytes) -> int:
+    """Write to `pipe`; return it, or -1, closed, where its reader has read all that it wants."""
+    if pipe < 0:
+        return pipe
+    try:
+        _write(pipe, piece)
+    except BrokenPipeError:
+        os.close(pipe)
+        return -1
+    return pipe

@@ -1,0 +1,144 @@
+"""load and save on the command line: what goes out comes in again, and what is no archive of images is refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.command import Lamina
+from tests.helpers.images import facts, layer_bytes, rootfs_archive
+from tests.helpers.layouts import INDEX, Made
+
+
+@pytest.fixture
+def other(scratch: Path) -> Lamina:
+    """Return the command over another store."""
+    return Lamina(scratch / "other", cwd=scratch)
+
+
+@pytest.fixture
+def images(lamina: Lamina, scratch: Path) -> list[str]:
+    """Return the names of two images in the store."""
+    for number in (1, 2):
+        archive = rootfs_archive(scratch / f"rootfs{number}.tar", number)
+        lamina("import", "--change", f"ENV N={number}", archive, f"team/image:{number}")
+    return ["team/image:1", "team/image:2"]
+
+
+@pytest.mark.parametrize("form", ["oci-archive", "docker-archive", "oci-dir"])
+@pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
+def test_what_is_saved_is_loaded(
+    lamina: Lamina, other: Lamina, images: list[str], *, form: str, compression: str
+) -> None:
+    out = lamina.cwd / "saved"
+    lamina("save", "--format", form, "--compression", compression, "-o", out, *images)
+    done = other("load", "-i", out)
+    assert done.lines() == [f"Loaded image: {name}" for name in images]
+    for name in images:
+        assert facts(other, name) == facts(lamina, name)
+    # What came compressed goes out again byte for byte, whatever is asked for.
+    again = lamina.cwd / "again"
+    other("save", "--format", form, "-o", again, *images)
+    assert _blobs(again, form) == _blobs(out, form)
+    other.empty_store()
+
+
+def _blobs(path: Path, form: str) -> set[str]:
+    if form == "oci-dir":
+        return {blob.name for blob in (path / "blobs" / "sha256").iterdir()}
+    listed = subprocess.run(["tar", "tf", path], capture_output=True, text=True, check=True).stdout
+    return set(listed.split())
+
+
+def test_saving_twice_gives_the_same_bytes(lamina: Lamina, images: list[str], scratch: Path) -> None:
+    for name in ("a", "b"):
+        lamina("save", "--compression", "gzip", "-o", scratch / name, *images)
+    assert (scratch / "a").read_bytes() == (scratch / "b").read_bytes()
+
+
+@pytest.mark.parametrize("program", ["gzip", "zstd", "xz", "cat"])
+def test_an_archive_may_be_compressed_and_come_through_a_pipe(
+    lamina: Lamina, other: Lamina, images: list[str], scratch: Path, program: str
+) -> None:
+    saved = subprocess.run([program], input=_save(lamina, images[0]), capture_output=True, check=True).stdout
+    assert other("load", input=saved).lines() == ["Loaded image: team/image:1"]
+    assert facts(other, images[0]) == facts(lamina, images[0])
+    other.empty_store()
+
+
+def _save(lamina: Lamina, name: str) -> bytes:
+    lamina("save", "-o", lamina.cwd / "piped", name)
+    return (lamina.cwd / "piped").read_bytes()
+
+
+def test_the_platform_of_an_index_is_chosen(lamina: Lamina, scratch: Path) -> None:
+    made = Made()
+    entries = []
+    for number, architecture in enumerate(("amd64", "arm64", "s390x"), 1):
+        image = made.image(layer_bytes(number), architecture=architecture)
+        entries.append({**image, "platform": {"os": "linux", "architecture": architecture}})
+    made.list(made.document({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}, INDEX), "docker.io/a/b:1")
+    layout = made.write(scratch / "layout")
+    lamina("load", "--platform", "linux/s390x", "-i", layout)
+    (said,) = json.loads(lamina("inspect", "a/b:1").stdout)
+    assert said["Architecture"] == "s390x"
+    done = lamina("load", "--platform", "linux/riscv64", "-i", layout, status=125)
+    assert "linux/amd64, linux/arm64, linux/s390x" in done.stderr and "--platform" in done.stderr
+
+
+def test_whiteouts_act_on_what_lies_below_though_layers_come_side_by_side(lamina: Lamina, scratch: Path) -> None:
+    made = Made()
+    made.list(made.image(layer_bytes(1), layer_bytes(2, whiteout=True), layer_bytes(3)), "docker.io/a/b:1")
+    lamina("load", "-i", made.write(scratch / "layout"))
+    (said,) = json.loads(lamina("inspect", "a/b:1").stdout)
+    base, second, _ = (Path(layer["Directory"]) for layer in said["Layers"])
+    assert (base / "etc" / "layer1").exists()
+    assert "layer1" in {entry.name for entry in (second / "etc").iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "it is empty"),
+        (b"not a tar at all", "no tar archive"),
+        (b"x" * 2048, "not a tar archive"),
+        (layer_bytes(1), "it holds no images"),
+        (layer_bytes(1)[:700], "truncated"),
+    ],
+    ids=["empty", "short", "long", "rootfs", "truncated"],
+)
+def test_rubbish_is_refused_in_one_line(lamina: Lamina, scratch: Path, content: bytes, reason: str) -> None:
+    (scratch / "junk").write_bytes(content)
+    done = lamina("load", "-i", scratch / "junk", status=125)
+    first, *rest = done.stderr.splitlines()
+    assert first.startswith("lamina: cannot load") and reason in first and len(rest) <= 1
+    assert lamina("images", "-q").stdout == ""
+
+
+def test_what_does_not_exist_is_named(lamina: Lamina, scratch: Path) -> None:
+    assert "no such file" in lamina("load", "-i", scratch / "missing", status=125).stderr
+    assert "has no image" in lamina("save", "-o", scratch / "out", "missing:1", status=125).stderr
+    assert not (scratch / "out").exists()
+
+
+def test_the_machine_itself_is_not_saved(lamina: Lamina, scratch: Path) -> None:
+    done = lamina("save", "-o", scratch / "out", "host", status=125)
+    assert "this machine's own root" in done.stderr and not (scratch / "out").exists()
+
+
+@pytest.mark.parametrize("spoilt", ["layer", "config", "manifest"])
+def test_a_wrong_digest_leaves_nothing_behind(lamina: Lamina, scratch: Path, spoilt: str) -> None:
+    made = Made()
+    image = made.image(layer_bytes(1))
+    made.list(image, "docker.io/a/b:1")
+    manifest = json.loads(made.blobs[image["digest"]])
+    victim = {"layer": manifest["layers"][0], "config": manifest["config"], "manifest": image}[spoilt]["digest"]
+    data = bytearray(made.blobs[victim])
+    data[len(data) // 2] ^= 1
+    made.blobs[victim] = bytes(data)
+    lamina("load", "-i", made.write(scratch / "layout"), status=125)
+    assert not list((lamina.store / "layers").iterdir()) and not list((lamina.store / "blobs" / "sha256").iterdir())
+    assert not list((lamina.store / "staging").iterdir()) and not list((lamina.store / "images").iterdir())

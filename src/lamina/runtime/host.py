@@ -15,7 +15,7 @@ import stat
 
 from lamina.linux import mount as kernel
 from lamina.runtime import steps
-from lamina.runtime.plan import Base, Target, overlay_options
+from lamina.runtime.plan import Base, Target, is_first_root, overlay_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ class _Taker:
         self.mounted = mounted
         self.layers = layers
         self.directory = directory
-        self.may_be_whole = ids.kind == "host"
-        self.userxattr = ids.kind != "host"
+        self.may_be_whole = is_first_root(ids)
+        self.userxattr = not is_first_root(ids)
         self.options = overlay_options(ids, throw_away=throw_away)
         self.steps: list[Step] = []
         self.directories: list[str] = []

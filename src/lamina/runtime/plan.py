@@ -13,6 +13,7 @@ from lamina.errors import InvalidInput, Unsupported, UsageError
 from lamina.ids.map import IdMap
 from lamina.linux import capability
 from lamina.linux import mount as kernel
+from lamina.linux.namespaces import in_first_user_namespace
 from lamina.runtime import steps
 from lamina.runtime.launch import Launch
 from lamina.runtime.network import etc_files
@@ -156,7 +157,7 @@ def image_base(layers: list[str], directory: str, ids: IdMap, *, throw_away: boo
         layers=[f"{directory}/targets", *layers],
         upper=upper,
         work=work,
-        userxattr=ids.kind != "host",
+        userxattr=not is_first_root(ids),
         options=overlay_options(ids, throw_away=throw_away),
         driver=driver,
     )
@@ -168,7 +169,7 @@ def overlay_options(ids: IdMap, *, throw_away: bool) -> list[tuple[str, str]]:
 
     In a user namespace the kernel allows neither, and neither option.
     """
-    options = [("redirect_dir", "nofollow"), ("metacopy", "off")] if ids.kind == "host" else []
+    options = [("redirect_dir", "nofollow"), ("metacopy", "off")] if is_first_root(ids) else []
     return [*options, ("volatile", "")] if throw_away else options
 
 
@@ -294,11 +295,16 @@ def _numbers(names: list[str]) -> dict[str, int]:
     return found
 
 
+def is_first_root(ids: IdMap) -> bool:
+    """Tell whether a container's root is root of the machine, and not that of a user namespace, be it an outer one."""
+    return ids.kind == "host" and in_first_user_namespace()
+
+
 def _system_steps(options: RunOptions, ids: IdMap) -> list[Step]:
     """Return /proc, /sys and /dev."""
     found: list[Step] = [steps.FileSystem("proc", "/proc", _ALL_SAFE)]
     read_only = 0 if options.privileged else kernel.MS_RDONLY
-    if ids.kind == "host" or options.network == "none":
+    if is_first_root(ids) or options.network == "none":
         found.append(steps.FileSystem("sysfs", "/sys", _ALL_SAFE | read_only))
         found += _cgroup_steps(read_only)
     else:

@@ -36,6 +36,8 @@ def test_help_of_each_command(lamina: Lamina, name: str) -> None:
         (("imges",), "lamina: unknown command 'imges'\nhint: did you mean images?\n"),
         (("--rot", "/x", "images"), "lamina: unknown option --rot\nhint: did you mean --root?\n"),
         (("run", "--nam", "x", "y"), "lamina: unknown option --nam\nhint: did you mean --name?\n"),
+        (("images", "--root", "/x"), "lamina: unknown option --root\n"
+         "hint: it stands before the command: lamina --root … images …\n"),
         (("run",), "lamina: IMAGE is missing\nhint: lamina run --help shows what it takes\n"),
         (("tag", "a"), "lamina: TARGET is missing\nhint: lamina tag --help shows what it takes\n"),
         (("rm",), "lamina: CONTAINER is missing\nhint: --all names all of them\n"),

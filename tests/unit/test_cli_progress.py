@@ -29,8 +29,7 @@ def test_lines_without_a_terminal() -> None:
     assert err.getvalue().splitlines() == [
         "lamina: import mine:1: a \\x1b[31m line",
         "lamina: import mine:1: done, 100B",
-        "lamina: commit mine:1: done",
-    ]
+    ], "what is done at once needs no words"
 
 
 def test_bars_on_a_terminal() -> None:

@@ -10,7 +10,17 @@ import sys
 
 from lamina.cli.commands import NAMES, load
 from lamina.cli.context import Context, open_standard_streams
-from lamina.cli.options import TEXT, Arguments, Command, Option, Positional, did_you_mean, parse, usage_error
+from lamina.cli.options import (
+    TEXT,
+    Arguments,
+    Command,
+    Option,
+    Positional,
+    UnknownOption,
+    did_you_mean,
+    parse,
+    usage_error,
+)
 from lamina.errors import LaminaError, one_line
 
 TYPE_CHECKING = False
@@ -75,13 +85,23 @@ def _lamina(context: Context, arguments: Arguments) -> int:
     if name not in NAMES:
         raise usage_error(LAMINA, f"unknown command {name!r}", did_you_mean(name, list(NAMES)))
     command = load(name)
-    own = parse(command, arguments.tail)
+    own = _parse_own(command, arguments.tail)
     if own.flag("help"):
         from lamina.cli.help import page
 
         context.print(page(command))
         return 0
     return command.run(context, own)
+
+
+def _parse_own(command: Command, words: list[str]) -> Arguments:
+    """Read the words after the command's name; for one of lamina's own options among them, say where it goes."""
+    try:
+        return parse(command, words)
+    except UnknownOption as error:
+        if LAMINA.by_long(error.spelled.removeprefix("--")):
+            error.hint = f"it stands before the command: lamina {error.spelled} … {command.name} …"
+        raise
 
 
 def _version() -> str:

@@ -57,7 +57,7 @@ class Positional:
 
     __slots__ = ("help", "least", "most", "name")
 
-    def __init__(self, name: str, help: str, *, least: int = 1, most: int | None = 1) -> None:  # noqa: A002
+    def __init__(self, name: str, help: str, *, least: int = 1, most: int | None = 1) -> None:  # noqa: A002  # as above
         self.name = name
         self.help = help
         self.least = least
@@ -148,9 +148,23 @@ class Arguments:
         return self.values.get(name)
 
 
+class UnknownOption(UsageError):
+    """An option, `spelled` as it was typed, that the command does not have."""
+
+    def __init__(self, command: Command, spelled: str, within: str) -> None:
+        self.spelled = spelled
+        where = f" in {within}" if within not in ("", spelled) else ""
+        hint = did_you_mean(spelled, [f"--{option.long}" for option in command.options]) or _help_hint(command)
+        super().__init__("read", "", f"unknown option {spelled}{where}", hint)
+
+
 def usage_error(command: Command, reason: str, hint: str = "") -> UsageError:
     """Return the error for a malformed command line; the usual hint is where to read how it is formed."""
-    return UsageError("read", "", reason, hint or f"{full_name(command)} --help shows what it takes")
+    return UsageError("read", "", reason, hint or _help_hint(command))
+
+
+def _help_hint(command: Command) -> str:
+    return f"{full_name(command)} --help shows what it takes"
 
 
 def full_name(command: Command) -> str:
@@ -199,7 +213,7 @@ def _long(command: Command, arguments: Arguments, word: str, rest: list[str]) ->
     name, equals, value = word[2:].partition("=")
     option = command.by_long(name)
     if option is None:
-        raise _unknown(command, f"--{name}")
+        raise UnknownOption(command, f"--{name}", "")
     if equals:
         _store(command, arguments, option, word.partition("=")[0], value)
     elif option.kind == FLAG:
@@ -215,7 +229,7 @@ def _cluster(command: Command, arguments: Arguments, word: str, rest: list[str])
         letter, letters = letters[0], letters[1:]
         option = command.by_short(letter)
         if option is None:
-            raise _unknown(command, f"-{letter}", within=word)
+            raise UnknownOption(command, f"-{letter}", word)
         if letters.startswith("="):
             _store(command, arguments, option, f"-{letter}", letters[1:])
             return
@@ -260,13 +274,6 @@ def _check_count(command: Command, arguments: Arguments) -> None:
     if given > most:
         hint = f"put -- before the command: … -- {arguments.positionals[most]} …" if command.tail else ""
         raise usage_error(command, f"unexpected argument {arguments.positionals[most]!r}", hint)
-
-
-def _unknown(command: Command, spelled: str, within: str = "") -> UsageError:
-    reason = f"unknown option {spelled}"
-    if within and within != spelled:
-        reason += f" in {within}"
-    return usage_error(command, reason, did_you_mean(spelled, [f"--{option.long}" for option in command.options]))
 
 
 def did_you_mean(word: str, known: list[str]) -> str:

@@ -144,12 +144,11 @@ class _Drawing:
     def names(self, letter: str, changes: Iterable[tuple[str, str]]) -> list[str]:
         """Return the lines for the names of one kind: a whole new directory is one line, long lists are cut."""
         grouped = gather([path for kind, path in changes if kind == letter], whole=letter == "A")
-        limit = self.style.shown
+        limit, shown, more = self.style.shown, grouped, ""
         if limit is not None and len(grouped) > limit + 1:  # a line that says "1 more" could as well be the name
-            shown, rest = grouped[:limit], grouped[limit:]
-            more = f"    {self.lines.more} {sum(count for _, count in rest)} more"
-        else:
-            shown, more = grouped, ""
+            telling = set(sorted(grouped, key=_how_telling)[:limit])
+            shown = [pair for pair in grouped if pair in telling]
+            more = f"    {self.lines.more} {sum(count for pair, count in grouped if (pair, count) not in telling)} more"
         lines = [f"  {letter} {path}{f'/ ({count} names)' if count > 1 else ''}" for path, count in shown]
         return lines + ([more] if more else [])
 
@@ -180,6 +179,12 @@ class _Drawing:
 
     def middle(self, text: str) -> str:
         return cut_middle(text, self.inner, self.lines.more)
+
+
+def _how_telling(pair: tuple[str, int]) -> tuple[bool, int, str]:
+    """Return what to sort lines by where not all can be shown: programs, then large directories."""
+    path, count = pair
+    return path.split("/")[-2] not in ("bin", "sbin"), -count, path
 
 
 def gather(paths: Sequence[str], *, whole: bool) -> list[tuple[str, int]]:

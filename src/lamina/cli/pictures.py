@@ -29,13 +29,10 @@ def _of_image(image: Image) -> Picture:
     count = len(image.layers)
     words = [f"{count} layer{'' if count == 1 else 's'}", size(image.size), image.record.platform]
     names = [name for name in image.names if name != image.name]
-    facts = [
-        ", ".join(words),
-        *([image.id] if image.id else []),
-        *([f"also called {', '.join(names)}"] if names else []),
-    ]
+    facts = [", ".join(words), image.id] if image.id else ["what a container over this machine begins with"]
+    facts += [f"also called {', '.join(names)}"] if names else []
     return Picture(
-        _shown(image.name or short_id(image.id, whole=False)), facts, layers, None, "what a container sees as /"
+        one_line(image.name or short_id(image.id, whole=False)), facts, layers, None, "what a container sees as /"
     )
 
 
@@ -45,18 +42,18 @@ def _of_container(container: Container) -> Picture:
         status_text = f"exited ({container.exit_code})"
     else:
         status_text = status
-    facts = [f"container of {_shown(container.image_name)}, {status_text}", container.id]
+    facts = [f"container of {one_line(container.image_name)}, {status_text}", container.id]
     seen = "what its command sees as /" if status == "running" else "what a command in it sees as /"
-    return Picture(_shown(container.name), facts, _boxes(image), _upper(container), seen)
+    return Picture(one_line(container.name), facts, _boxes(image), _upper(container), seen)
 
 
 def _upper(container: Container) -> Box:
     store = container.store
     uppers = uppers_of(store.layout, container.id)
     total = sum(store.worker.call(jobs.summarize, tree=tree, below=[])["bytes"] for _, tree in uppers)
-    changes = [(change.kind, _shown(change.path)) for change in container.diff()]
+    changes = [(change.kind, one_line(change.path)) for change in container.diff()]
     where = uppers[0][1] if len(uppers) == 1 else container.directory
-    return Box(_shown(shell.command(container.command)), total, where, without_holders(changes))
+    return Box(one_line(shell.command(container.command)), total, where, without_holders(changes))
 
 
 def _boxes(image: Image) -> list[Box]:
@@ -71,11 +68,7 @@ def _boxes(image: Image) -> list[Box]:
     for place, layer in enumerate(image.layers):
         made_by = steps[place].created_by if place < len(steps) else ""
         listed = worker.call(jobs.list_changes, uppers=[["", layer.directory]], below=below, ignore=[])
-        changes = [(kind, _shown(path)) for kind, path in listed]
-        boxes.append(Box(_shown(made_by), layer.content, layer.directory, without_holders(changes)))
+        changes = [(kind, one_line(path)) for kind, path in listed]
+        boxes.append(Box(one_line(made_by), layer.content, layer.directory, without_holders(changes)))
         below = [*below, layer.directory]
     return boxes
-
-
-def _shown(text: str) -> str:
-    return one_line(text)

@@ -65,11 +65,12 @@ class Watch:
 
 
 class _Lines:
-    """A line when a task begins to take long, for each text, and when it is finished."""
+    """A line for each text and, of a task that takes long, how far it is and that it is finished."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._last: dict[tuple[str, str], float] = {}
+        self._told: set[tuple[str, str]] = set()
 
     def show(self, event: Event) -> None:
         key, now = (event.task, event.subject), monotonic()
@@ -77,12 +78,15 @@ class _Lines:
         if event.text:
             self._context.note(f"{what}: {event.text}")
         elif event.finished:
-            self._context.note(f"{what}: done{f', {size(event.done)}' if event.done else ''}")
+            if key in self._told:
+                self._context.note(f"{what}: done{f', {size(event.done)}' if event.done else ''}")
+            return
         elif now - self._last.setdefault(key, now) < _BETWEEN_LINES:
             return
         elif event.done:
             self._context.note(f"{what}: {size(event.done)}{f' of {size(event.total)}' if event.total else ''}")
         self._last[key] = now
+        self._told.add(key)
 
     def close(self) -> None:
         """Nothing is open."""

@@ -29,7 +29,7 @@ def _run(context: Context, arguments: Arguments) -> int:
     container = _create(context, arguments, options)
 
     def tell(event: Event) -> None:
-        if not arguments.flag("quiet"):
+        if event.text and not arguments.flag("quiet"):
             context.note(event.text)
 
     try:
@@ -50,7 +50,7 @@ def _run(context: Context, arguments: Arguments) -> int:
 def _create(context: Context, arguments: Arguments, options: RunOptions) -> Container:
     """Make the container, and write its id where --cidfile says."""
     store = context.store()
-    context.detail(f"store: {store.root}; ids: {store.ids.describe()}")
+    context.detail(f"store: {store.root}; driver: the kernel's overlayfs; ids: {store.ids.describe()}")
     id_path = arguments.text("cidfile")
     id_file = _reserve(id_path) if id_path else -1
     removed = arguments.flag("rm")

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from lamina.cli.context import Context
     from lamina.cli.options import Arguments
 
-_NAMES_SHOWN = 4  # of each kind in a box
+_NAMES_SHOWN = 5  # of each kind in a box
 
 
 def _run(context: Context, arguments: Arguments) -> int:
@@ -37,7 +37,7 @@ COMMAND = Command(
         "Draws the stack as one knows it from textbooks: the base at the bottom, layers over it, above them the upper"
         " directory that takes a container's changes, and on top the merged directory in which all of it is seen. Each"
         " box says what made the layer, what it added (A), changed (C) and hid (D) of what is below, how large it is"
-        " and where it lies."
+        " and where it lies. Of many names it shows programs and large directories."
     ),
     options=(NO_TRUNC,),
     positionals=(Positional("IMAGE|CONTAINER", "a name, an id, or the beginning of one"),),

@@ -48,12 +48,13 @@ class Node:
     `kind` is its type (DT_*). `parent`, `name` and `rank` are one of its names, `others` the further ones that were met
     (hard links); `key` finds it by its inode. `index` is the path in the work directory of the copied-up data of a
     lower file with several names, or b"". `data` is where the data are while the entry itself holds metadata alone
-    (metacopy). `plain` says that it is known to have no file capabilities, for which the kernel asks at every write.
-    `id` and `lookups` belong to whoever serves the tree.
+    (metacopy). `gone` says that its last name was removed. `plain` says that it is known to have no file
+    capabilities, for which the kernel asks at every write. `id` and `lookups` belong to whoever serves the tree.
     """
 
     __slots__ = (
         "data",
+        "gone",
         "id",
         "index",
         "ino",
@@ -80,6 +81,7 @@ class Node:
         self.data: Place | None = None
         self.pin: Pin | None = None
         self.plain = False
+        self.gone = False
         self.id = 0
         self.lookups = 0
 

@@ -161,6 +161,7 @@ class Tree:
         known = self._by_key.setdefault(node.key, node)
         if known.pin is not None:  # its known names were removed, and here is another
             known.parent, known.name, known.rank, known.pin = node.parent, node.name, node.rank, None
+            known.gone = False
         elif known is not node:
             known.others += ((node.parent, node.name, node.rank),)
         return known
@@ -304,7 +305,8 @@ class Tree:
             return 1 if merged else st.st_nlink
         if node.index:
             return self._upper().indexed_nlink(node.index, st)
-        return st.st_nlink
+        # The file of a lower layer is still there when its name of the union is not.
+        return st.st_nlink - 1 if node.gone and node.pin is None else st.st_nlink
 
     def open(self, node: Node, flags: int) -> int:
         """Open the node itself; the caller closes the descriptor. For writing, its copy-up must have happened."""

@@ -283,6 +283,7 @@ class Writer:
             node.others = tuple(rest)
         else:
             node.pin = pin
+            node.gone = True
 
     # Names that move.
 

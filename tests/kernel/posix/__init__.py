@@ -1,0 +1,1 @@
+"""What POSIX and Linux promise of a file system, as checks whose results are compared between file systems."""

@@ -104,11 +104,20 @@ HOST = IdMap("host", 0, 0)
 def choose(uid: int, gid: int) -> IdMap:
     """Return the map for the user with these effective ids: reads /etc/subuid and looks for newuidmap(1)."""
     if uid == 0:
-        return HOST
+        return HOST if _more_than_one_id() else IdMap("single", uid, gid)
     uids, gids = range_of("/etc/subuid", uid), range_of("/etc/subgid", uid)
     if uids and gids and find_program("newuidmap") and find_program("newgidmap"):
         return IdMap("range", uid, gid, uids, gids)
     return IdMap("single", uid, gid)
+
+
+def _more_than_one_id() -> bool:
+    """Tell whether root has other ids beside its own: not in a user namespace that somebody made with one."""
+    try:
+        with open("/proc/self/uid_map", encoding="ascii") as file:
+            return sum(int(line.split()[2]) for line in file) > 1
+    except FileNotFoundError:  # a kernel without user namespaces
+        return True
 
 
 def why_single(uid: int) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
-from lamina.cli.commands import GROUPS, load
+from lamina.cli.commands import GROUPS, table_of
 from lamina.cli.help import spelling, usage
 from lamina.cli.main import LAMINA
 from lamina.cli.options import Command
@@ -42,7 +42,7 @@ def _lines() -> Iterator[str]:
         yield ""
         yield f"## {heading}"
         for name in names:
-            yield from _command(load(name), "###")
+            yield from _command(table_of(name), "###")
 
 
 def _command(command: Command, heading: str) -> Iterator[str]:

@@ -7,11 +7,11 @@ import string
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lamina.cli.commands import NAMES, load
+from lamina.cli.commands import NAMES, table_of
 from lamina.cli.options import CHOICE, FLAG, LIST, TEXT, Arguments, Command, Option, Positional, parse
 from lamina.errors import UsageError
 
-COMMANDS = [load(name) for name in NAMES]
+COMMANDS = [table_of(name) for name in NAMES]
 TEXTS = st.text(max_size=8)
 
 

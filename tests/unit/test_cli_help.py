@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from lamina.cli.commands import GROUPS, NAMES, load
+from lamina.cli.commands import GROUPS, NAMES, table_of
 from lamina.cli.help import overview, page, spelling, usage
 from lamina.cli.options import CHOICE, FLAG, LIST, TEXT, Command
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
-COMMANDS = [load(name) for name in NAMES]
+COMMANDS = [table_of(name) for name in NAMES]
 
 
 def test_the_reference_is_current() -> None:
@@ -41,10 +41,10 @@ def test_tables_are_complete(command: Command) -> None:
 
 
 def test_help() -> None:
-    run = load("run")
+    run = table_of("run")
     assert usage(run) == "lamina run [OPTION…] IMAGE [COMMAND [ARG…]]"
-    assert usage(load("mount")) == "lamina mount [OPTION…] MERGED [-- COMMAND [ARG…]]"
-    assert usage(load("rm")) == "lamina rm [OPTION…] [CONTAINER…]"
+    assert usage(table_of("mount")) == "lamina mount [OPTION…] MERGED [-- COMMAND [ARG…]]"
+    assert usage(table_of("rm")) == "lamina rm [OPTION…] [CONTAINER…]"
     spelled = {option.long: spelling(option) for option in run.options}
     assert spelled["env"] == "-e, --env NAME[=VALUE] …"
     assert spelled["network"] == "    --network host|none"

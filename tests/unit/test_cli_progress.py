@@ -41,7 +41,11 @@ def test_bars_on_a_terminal() -> None:
             assert threading.active_count() == 1, "the worker could not enter its user namespace any more"
             on_event(Event("import", "mine:[red]1", done=100, total=100, finished=True))
         err.flush()
-        text = seen.read(1 << 16).decode()
+        os.set_blocking(master, False)
+        data = b""
+        while piece := seen.read(1 << 16):  # a terminal gives a few kilobytes at a time, and None when it has no more
+            data += piece
+        text = data.decode()
     assert "import mine:[red]1" in text and "100/100 bytes" in text
     assert text.rstrip().endswith("\x1b[?25h"), "the cursor is shown again"
 

@@ -6,7 +6,7 @@ and the program answers from the same tables that it parses with, and with the i
 
 from __future__ import annotations
 
-from lamina.cli.commands import NAMES, load
+from lamina.cli.commands import NAMES, table_of
 from lamina.cli.main import LAMINA
 from lamina.cli.options import CHOICE, FLAG
 from lamina.errors import LaminaError
@@ -46,7 +46,7 @@ def complete(context: Context, line: str) -> list[tuple[str, str]]:
         if at and _takes_next(LAMINA, words[at - 1]):
             continue
         if word in NAMES:
-            command, rest = load(word), words[at + 1 :]
+            command, rest = table_of(word), words[at + 1 :]
             break
     return [(text, help_) for text, help_ in _candidates(context, command, rest) if _fits(text, rest[-1])]
 
@@ -145,7 +145,7 @@ def _values(context: Context, value: str, option: Option | None = None) -> list[
         elif kind == "SHELL":
             found += [(shell, "") for shell in SHELLS]
         elif kind == "COMMAND":
-            found += [(known, load(known).summary) for known in NAMES]
+            found += [(known, table_of(known).summary) for known in NAMES]
         elif kind in _PATHS:
             found.append((_PATHS[kind], ""))
     return found

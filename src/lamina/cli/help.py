@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lamina.cli.commands import GROUPS, load
+from lamina.cli.commands import GROUPS, table_of
 from lamina.cli.options import CHOICE, FLAG, LIST, full_name
 from lamina.cli.text import cells, pad, wrap
 
@@ -22,7 +22,7 @@ def overview() -> str:
     lines = [*_head(LAMINA)]
     width = max(len(name) for _, names in GROUPS for name in names)
     for heading, names in GROUPS:
-        lines += ["", f"{heading}:", *(f"  {name:{width}}  {load(name).summary}" for name in names)]
+        lines += ["", f"{heading}:", *(f"  {name:{width}}  {table_of(name).summary}" for name in names)]
     lines += _options(LAMINA) + _examples(LAMINA)
     lines += ["", "lamina COMMAND --help tells more about a command."]
     return "\n".join(lines)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from lamina.cli.commands import NAMES, load
+from lamina.cli.commands import NAMES, table_of
 from lamina.cli.context import Context, open_standard_streams
 from lamina.cli.options import (
     TEXT,
@@ -84,7 +84,7 @@ def _lamina(context: Context, arguments: Arguments) -> int:
     name = arguments.positionals[0]
     if name not in NAMES:
         raise usage_error(LAMINA, f"unknown command {name!r}", did_you_mean(name, list(NAMES)))
-    command = load(name)
+    command = table_of(name)
     own = _parse_own(command, arguments.tail)
     if own.flag("help"):
         from lamina.cli.help import page

@@ -22,8 +22,11 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
 NAMES = tuple(name for _, names in GROUPS for name in names)
 
 
-def load(name: str) -> Command:
-    """Import the module of the command `name`, one of `NAMES`, and return its table."""
+def table_of(name: str) -> Command:
+    """Import the module of the command `name`, one of `NAMES`, and return its table.
+
+    Not called by a verb: each verb may be a command, whose module takes the name over when it is imported.
+    """
     module = "import_" if name == "import" else name.replace("-", "_")  # a keyword cannot be a module's name
     command: Command = __import__(f"{__name__}.{module}", fromlist=("COMMAND",)).COMMAND
     return command

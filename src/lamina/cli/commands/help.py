@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def _run(context: Context, arguments: Arguments) -> int:
-    from lamina.cli.commands import NAMES, load
+    from lamina.cli.commands import NAMES, table_of
     from lamina.cli.help import overview, page
 
     if not arguments.positionals:
@@ -20,7 +20,7 @@ def _run(context: Context, arguments: Arguments) -> int:
     name = arguments.positionals[0]
     if name not in NAMES:
         raise usage_error(COMMAND, f"unknown command {name!r}", did_you_mean(name, list(NAMES)))
-    context.print(page(load(name)))
+    context.print(page(table_of(name)))
     return 0
 
 

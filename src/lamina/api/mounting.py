@@ -6,12 +6,15 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from tempfile import mkdtemp
+from typing import TYPE_CHECKING
 
 from lamina.errors import Unsupported
-from lamina.linux.mount import UMOUNT_NOFOLLOW, umount2
 from lamina.linux.namespaces import in_first_user_namespace
-from lamina.overlay.kernel import mount as mount_by_kernel
+from lamina.overlay import drivers
 from lamina.overlay.stack import Overlay
+
+if TYPE_CHECKING:
+    from lamina.overlay.drivers import Driver
 
 
 @contextmanager
@@ -21,6 +24,7 @@ def mount(
     upper: str | os.PathLike[str] | None = None,
     work: str | os.PathLike[str] | None = None,
     target: str | os.PathLike[str] | None = None,
+    driver: Driver = "auto",
 ) -> Iterator[str]:
     """Lay `layers` over each other, base first, and yield the path at which they show as one.
 
@@ -28,30 +32,34 @@ def mount(
     read-only. `target` is an existing directory to mount on; by default a temporary one. The mount is taken away when
     the block ends, and OSError EBUSY raised where something is still in use then.
 
-    Raises InvalidInput for directories that cannot be, and Unsupported for an ordinary user: what they mount can be
-    seen in a namespace only, which a program that may have threads cannot enter.
+    `driver` is "kernel", "fuse" (our own union, served by a process that ends with the mount) or "auto": the kernel's
+    where it can, for root, and ours, through fusermount3, for an ordinary user, who can mount by the kernel in a
+    namespace only, which a program that may have threads cannot enter.
+
+    Raises InvalidInput for directories that cannot be, and Unsupported where no driver will do.
     """
-    if os.geteuid() != 0:
+    ordinary = os.geteuid() != 0
+    if ordinary and driver == "kernel":
         raise Unsupported(
-            "mount",
+            "mount by the kernel's driver",
             target or "an overlay",
-            "an ordinary user can mount in a namespace only",
-            "lamina mount … -- COMMAND, or Store().import_rootfs and Image.container",
+            "an ordinary user can do that in a namespace only",
+            "driver='fuse', or lamina mount … -- COMMAND",
         )
     overlay = Overlay(
         [os.path.abspath(layer) for layer in layers],
         upper=os.path.abspath(upper) if upper is not None else "",
         work=os.path.abspath(work) if work is not None else "",
-        userxattr=not in_first_user_namespace(),
+        userxattr=ordinary or not in_first_user_namespace(),
     )
     overlay.check()
     place = os.path.abspath(target) if target is not None else mkdtemp(prefix="lamina-")
     try:
-        mount_by_kernel(overlay, place)
+        mounted = drivers.mount(overlay, place, driver="fuse" if ordinary else driver)
         try:
             yield place
         finally:
-            umount2(place, UMOUNT_NOFOLLOW)
+            mounted.unmount()
     finally:
         if target is None:
             os.rmdir(place)

@@ -42,9 +42,27 @@ class Mounted:
 
     def unmount(self) -> None:
         """Take the mount away and wait until all that was written is in the upper. EBUSY where it is in use."""
-        system.umount2(self.target, system.UMOUNT_NOFOLLOW)
+        unmount(self.target)
         if self.server is not None:
             self.server.wait_end()
+
+
+def unmount(target: str) -> None:
+    """Take the topmost mount off `target`: an ordinary user's FUSE mount through fusermount3(1).
+
+    OSError EBUSY where it is in use, EINVAL where nothing is mounted.
+    """
+    try:
+        system.umount2(target, system.UMOUNT_NOFOLLOW)
+    except PermissionError:
+        from lamina.linux import fuse
+        from lamina.linux.mountinfo import mount_points
+
+        if not any(
+            point.path == os.path.abspath(target) and point.fstype.startswith("fuse") for point in mount_points()
+        ):
+            raise
+        fuse.fusermount_unmount(target)
 
 
 def mount(overlay: Overlay, target: str, *, driver: Driver = "auto", attributes: int = 0) -> Mounted:

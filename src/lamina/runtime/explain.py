@@ -16,6 +16,11 @@ from lamina.runtime.launch import Launch
 from lamina.runtime.plan import Plan
 from lamina.runtime.shell import command, quote
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from lamina.overlay.drivers import Driver
+    from lamina.overlay.stack import Overlay
+
 _TOOLS = ("umount", "setpriv", "env")
 
 
@@ -47,6 +52,48 @@ def explain(what: Plan, ids: IdMap, *, keep: bool) -> str:
         "exit $status",
     ]
     return "\n".join(lines) + "\n"
+
+
+def explain_mount(overlay: Overlay, merged: str, argv: list[str], ids: IdMap, *, driver: Driver) -> str:
+    """Return the script that does what `lamina mount` would do: for everybody, or for the command `argv` alone."""
+    mounting = _mount_lines(overlay, os.path.abspath(merged), driver)
+    if not argv:
+        return "\n".join(["#!/bin/sh", "set -eu", "", *mounting]) + "\n"
+    if ids.kind == "host":
+        comment, words = "# a mount namespace of its own, which ends with the command", ["unshare"]
+    else:
+        comment = "# an ordinary user may mount in a user namespace of their own, and is root there"
+        words = ["unshare", "--user", "--map-root-user", *(["--map-auto"] if ids.kind == "range" else [])]
+    words += ["--mount", "--propagation", "private", "--", "sh", "-euc"]
+    if driver == "fuse":
+        last = [
+            "# the server would keep the namespace: when the command has ended, the mount is taken away",
+            'status=0; "$@" || status=$?',
+            f"umount {quote(os.path.abspath(merged))}",
+            "exit $status",
+        ]
+    else:
+        last = ["# the command takes the place of this shell", 'exec "$@"']
+    inner = "\n".join(f"  {line}" for line in [*mounting, *last])
+    # The script is one quoted word: what it quotes itself is quoted twice.
+    quoted = "'\n" + inner.replace("'", "'\\''") + "\n'"
+    lines = ["#!/bin/sh", "set -eu", "", comment, f"exec {command(words)} {quoted} sh {command(argv)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _mount_lines(overlay: Overlay, merged: str, driver: Driver) -> list[str]:
+    what = "what is written goes to upperdir" if overlay.upper else "without an upperdir it is read-only"
+    comment = f"# lowerdir names the topmost directory first; {what}"
+    if driver == "fuse":
+        return [comment, command(["lamina-overlayfs", "-o", overlay.option_text(), merged])]
+    if len(overlay.layers) == 1 and not overlay.upper:
+        # overlayfs refuses a single directory that nothing lies over
+        return [
+            "# one directory and no upper: show it read-only",
+            command(["mount", "--bind", overlay.layers[0], merged]),
+            command(["mount", "-o", "remount,bind,ro", merged]),
+        ]
+    return [comment, command(["mount", "-t", "overlay", "overlay", "-o", overlay.option_text(), merged])]
 
 
 def _unshare(launch: Launch, ids: IdMap) -> list[str]:

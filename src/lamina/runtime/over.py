@@ -20,7 +20,7 @@ from lamina.runtime.report import next_message, raise_from, tell, tell_error
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import BinaryIO, NoReturn
 
     from lamina.ids.map import IdMap
@@ -33,16 +33,6 @@ _FROM_TERMINAL = (signals.SIGINT, signals.SIGQUIT)
 _PASSED_ON = (signals.SIGHUP, signals.SIGTERM, signals.SIGUSR1, signals.SIGUSR2)
 
 
-class Over:
-    """How it ended: the command's exit status as a shell's, and what to tell of the mount."""
-
-    __slots__ = ("notes", "status")
-
-    def __init__(self, status: int, notes: list[str]) -> None:
-        self.status = status
-        self.notes = notes
-
-
 def run_over(
     overlay: Overlay,
     merged: str,
@@ -50,12 +40,14 @@ def run_over(
     *,
     ids: IdMap,
     environ: Mapping[str, str],
+    on_mounted: Callable[[str, str], None],
     driver: Driver = "auto",
-) -> Over:
+) -> int:
     """Run `command` with `overlay` mounted on `merged` for it alone, and wait for its end and that of the mount.
 
-    Enters `ids`, so the calling process must have one thread. Raises NotFound (status 127) or Unsupported (126) for a
-    command that cannot be executed, and what the driver raises.
+    Returns the exit status as a shell's. `on_mounted` gets the driver's name, and why it is not the kernel's where
+    "auto" fell back, before the command runs. Enters `ids`, so the calling process must have one thread. Raises
+    NotFound (status 127) or Unsupported (126) for a command that cannot be executed, and what the driver raises.
     """
     enter(ids)
     from_child, to_caller = os.pipe()
@@ -72,10 +64,10 @@ def run_over(
     try:
         with open(from_child, "rb") as report:
             try:
-                notes = _follow(report, ours, servers)
+                _follow(report, ours, servers, on_mounted)
             finally:
                 status = exit_status(os.waitpid(pid, 0)[1])
-        return Over(status, notes)
+        return status
     finally:
         ours.close()
         for server in servers:
@@ -84,11 +76,10 @@ def run_over(
             signals.restore(signal, disposition)
 
 
-def _follow(report: BinaryIO, channel: socket, servers: list[Server]) -> list[str]:
-    """Read the child's messages until it executes the command; returns the notes. Raises what it told."""
+def _follow(report: BinaryIO, channel: socket, servers: list[Server], on_mounted: Callable[[str, str], None]) -> None:
+    """Read the child's messages until it executes the command. Raises what it told."""
     from lamina.overlay.stack import Overlay
 
-    notes: list[str] = []
     while message := next_message(report):
         match message:
             case ("serve", dict(plain)):
@@ -100,11 +91,10 @@ def _follow(report: BinaryIO, channel: socket, servers: list[Server]) -> list[st
                 finally:
                     os.close(device)
                 servers[-1].wait_ready()
-            case ("note", str(note)):
-                notes.append(note)
+            case ("mounted", str(driver), str(note)):
+                on_mounted(driver, note)
             case _:
                 raise_from(message)
-    return notes
 
 
 def _be_command(
@@ -127,8 +117,7 @@ def _be_command(
         # Else a mount below a shared mount would appear outside, too.
         kernel.mount("", "/", "", kernel.MS_REC | kernel.MS_PRIVATE)
         mounted = mount_served(overlay, merged, hand_over, driver=driver)
-        if mounted.note:
-            tell(to_caller, "note", mounted.note)
+        tell(to_caller, "mounted", mounted.driver, mounted.note)
         os.stat(merged)  # waits for a server, so that its failure is told before the command runs
         signals.set_all_default()
         execute_file(find_program(command[0], environ.get("PATH", os.defpath)), command, environ)

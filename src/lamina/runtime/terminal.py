@@ -75,42 +75,63 @@ def pass_through(stdin: int, stdout: int, master: int, ended: int) -> None:
     `ended` is a descriptor that becomes readable then (pidfd_open(2)). What the terminal still holds is written out.
     """
     copy_size(stdout, master)
+    os.set_blocking(master, False)
     previous = signals.handle(signals.SIGWINCH, lambda _signal, _frame: copy_size(stdout, master))
-    poll = select.poll()
-    poll.register(master, select.POLLIN)
-    poll.register(ended, select.POLLIN)
-    if stdin >= 0:
-        poll.register(stdin, select.POLLIN)
-    over = False
     try:
-        while True:
-            ready = dict(poll.poll(0 if over else None))
-            if stdin in ready:
-                data = os.read(stdin, 65536)
-                if data:
-                    _write_all(master, data)
-                else:
-                    poll.unregister(stdin)
-                    _write_all(master, b"\x04")  # end of file, for a line discipline that is in canonical mode
-            if master in ready and not _copy(master, stdout):
-                return
-            if over and master not in ready:
-                return
-            over = over or ended in ready
+        _pump(stdin, stdout, master, ended)
     finally:
         signals.restore(signals.SIGWINCH, previous)
+
+
+def _pump(stdin: int, stdout: int, master: int, ended: int) -> None:
+    poll = select.poll()
+    poll.register(ended, select.POLLIN)
+    typed = b""  # what the terminal has no room for yet: its command may first want to be rid of what it writes
+    over = False
+    while True:
+        poll.register(master, select.POLLIN | (select.POLLOUT if typed else 0))
+        if stdin >= 0 and not typed:
+            poll.register(stdin, select.POLLIN)
+        ready = dict(poll.poll(0 if over else None))
+        if stdin in ready:
+            typed = _read(stdin)
+            poll.unregister(stdin)
+            if not typed:
+                stdin = -1
+                typed = b"\x04"  # end of file, for a line discipline that is in canonical mode
+        if typed and ready.get(master, 0) & select.POLLOUT:
+            typed = typed[_write_some(master, typed) :]
+        readable = ready.get(master, 0) & ~select.POLLOUT
+        if readable and not _copy(master, stdout):
+            return
+        if over and not readable:
+            return
+        over = over or ended in ready
+
+
+def _read(fd: int) -> bytes:
+    """Read once; nothing at the end, which for a terminal may be a hangup (EIO)."""
+    try:
+        return os.read(fd, 65536)
+    except OSError:
+        return b""
+
+
+def _write_some(fd: int, data: bytes) -> int:
+    try:
+        return os.write(fd, data)
+    except BlockingIOError:
+        return 0
 
 
 def _copy(master: int, stdout: int) -> bool:
     """Copy once; False when the other side of the terminal is closed (EIO)."""
     try:
         data = os.read(master, 65536)
+    except BlockingIOError:
+        return True
     except OSError:
         return False
-    _write_all(stdout, data)
-    return bool(data)
-
-
-def _write_all(fd: int, data: bytes) -> None:
     while data:
-        data = data[os.write(fd, data) :]
+        data = data[os.write(stdout, data) :]
+    return True

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from lamina.cli.options import LIST, TEXT, Command, Option, Positional, usage_error
+from lamina.cli.options import CHOICE, LIST, TEXT, Command, Option, Positional, usage_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from lamina.cli.context import Context
     from lamina.cli.options import Arguments
+    from lamina.overlay.drivers import Driver
     from lamina.overlay.stack import Overlay
 
 
 def _run(context: Context, arguments: Arguments) -> int:
     import os
 
-    from lamina.cli.mounting import run_over, script
     from lamina.errors import Unsupported
     from lamina.ids.map import choose
     from lamina.linux.namespaces import in_first_user_namespace
-    from lamina.overlay.kernel import mount
+    from lamina.overlay import drivers
     from lamina.overlay.stack import Overlay
 
     merged, command = arguments.positionals[0], arguments.tail
@@ -31,19 +31,37 @@ def _run(context: Context, arguments: Arguments) -> int:
         userxattr=asked.userxattr or ids.kind != "host" or not in_first_user_namespace(),
         options=asked.options,
     )
+    driver: Driver = arguments.text("driver") or "auto"  # type: ignore[assignment]  # one of the option's choices
     if arguments.flag("explain"):
-        for line in script(overlay, merged, command, ids):
-            context.print(line)
+        from lamina.runtime.explain import explain_mount
+
+        context.print(explain_mount(overlay, merged, command, ids, driver=driver).rstrip("\n"))
         return 0
-    context.detail(f"driver: the kernel's overlayfs; ids: {ids.describe()}")
+    context.detail(f"ids: {ids.describe()}")
     _check_merged(merged)
     if command:
-        run_over(overlay, merged, command, ids, context.environ)
-    if ids.kind != "host":
-        hint = "lamina mount … -- COMMAND mounts for COMMAND alone, in a namespace"
+        from lamina.runtime.over import run_over
+
+        def on_mounted(chosen: str, note: str) -> None:
+            _tell(context, chosen, note)
+
+        environ = context.environ
+        return run_over(overlay, merged, command, ids=ids, environ=environ, on_mounted=on_mounted, driver=driver)
+    if ids.kind != "host" and driver != "fuse":
+        hint = (
+            "lamina mount … -- COMMAND mounts for COMMAND alone; --driver fuse mounts for you, where fuse3 is installed"
+        )
         raise Unsupported("mount for everybody on", merged, "only root can", hint)
-    mount(overlay, merged)
+    mounted = drivers.mount(overlay, merged, driver=driver)
+    _tell(context, mounted.driver, mounted.note)
     return 0
+
+
+def _tell(context: Context, driver: str, note: str) -> None:
+    """Say which driver it is; where it is not the one that was first choice, without being asked."""
+    context.detail(f"driver: {driver}")
+    if note:
+        context.note(note)
 
 
 def _overlay(arguments: Arguments) -> Overlay:
@@ -99,6 +117,12 @@ COMMAND = Command(
             short="o",
             kind=LIST,
             value="TEXT",
+        ),
+        Option(
+            "driver",
+            "who shows them: the kernel, or our own union over FUSE; auto, the default, takes the kernel where it can",
+            kind=CHOICE,
+            choices=("auto", "kernel", "fuse"),
         ),
         Option("explain", "print the shell script that does the same, and do nothing"),
     ),

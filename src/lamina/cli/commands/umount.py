@@ -14,11 +14,11 @@ def _run(context: Context, arguments: Arguments) -> int:
     import errno
 
     from lamina.errors import LaminaError
-    from lamina.linux.mount import UMOUNT_NOFOLLOW, umount2
+    from lamina.overlay.drivers import unmount
 
     merged = arguments.positionals[0]
     try:
-        umount2(merged, UMOUNT_NOFOLLOW)
+        unmount(merged)
     except OSError as error:
         reason, hint = {
             errno.EINVAL: ("nothing is mounted on it", ""),

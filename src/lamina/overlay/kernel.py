@@ -78,10 +78,11 @@ def _mount_opened(overlay: Overlay, opened: Opened, target: str, attributes: int
     try:
         below = _merge_lowest(overlay, opened, target)
         try:
-            mounted = _create(overlay, opened, attributes)
+            mounted = _create(overlay, opened.layers, opened.upper, opened.work, attributes)
         finally:
-            if below:  # the new overlay holds a mount of its own of it; our descriptor makes it busy
-                kernel.umount2(target, kernel.MNT_DETACH)
+            if below >= 0:  # the new overlay holds a mount of its own of it; our descriptor makes it busy
+                # By descriptor, so that nothing else can be taken off the target.
+                kernel.umount2(f"/proc/self/fd/{below}", kernel.MNT_DETACH)
         try:
             with _Path(target) as place:
                 kernel.move_mount(mounted, place)
@@ -93,38 +94,37 @@ def _mount_opened(overlay: Overlay, opened: Opened, target: str, attributes: int
         _mount_by_text(overlay, opened, target, attributes)
 
 
-def _merge_lowest(overlay: Overlay, opened: Opened, target: str) -> bool:
-    """Where there are too many layers, mount the lowest on `target` and put the result in their place."""
+def _merge_lowest(overlay: Overlay, opened: Opened, target: str) -> int:
+    """Where there are too many layers, mount the lowest on `target` and put the result in their place.
+
+    Returns its descriptor, which then is the lowest layer of `opened`, or -1.
+    """
     excess = len(opened.layers) - MAX_LOWER
     if excess <= 0:
-        return False
+        return -1
     count = excess + 1
     if count > MAX_LOWER:
         raise Unsupported("mount", target, f"{len(opened.layers)} layers are more than two overlays can show")
     lowest = Overlay(overlay.layers[:count], userxattr=overlay.userxattr)
-    with Opened(lowest) as of_lowest:
-        mounted = _create(lowest, of_lowest, kernel.MOUNT_ATTR_NODEV)
-    try:
-        with _Path(target) as place:
-            kernel.move_mount(mounted, place)
-    finally:
-        os.close(mounted)
+    mounted = _create(lowest, opened.layers[:count], -1, -1, kernel.MOUNT_ATTR_NODEV)
     for fd in opened.layers[:count]:
         os.close(fd)
-    opened.layers[:count] = [_open(target)]
-    return True
+    opened.layers[:count] = [mounted]
+    with _Path(target) as place:  # a mount that is attached nowhere is no layer (EINVAL before Linux 6.15)
+        kernel.move_mount(mounted, place)
+    return mounted
 
 
-def _create(overlay: Overlay, opened: Opened, attributes: int) -> int:
+def _create(overlay: Overlay, layers: list[int], upper: int, work: int, attributes: int) -> int:
     """Return the descriptor of a detached mount. The kernel's words on a failure are the OSError's text."""
     fs_fd = kernel.fsopen("overlay")
     try:
         kernel.fsconfig_set_string(fs_fd, "source", "overlay")  # what mount(8) shows in its first column
-        for layer in reversed(opened.layers):
+        for layer in reversed(layers):
             _set_directory(fs_fd, "lowerdir+", layer)
-        if opened.upper >= 0:
-            _set_directory(fs_fd, "upperdir", opened.upper)
-            _set_directory(fs_fd, "workdir", opened.work)
+        if upper >= 0:
+            _set_directory(fs_fd, "upperdir", upper)
+            _set_directory(fs_fd, "workdir", work)
         for name, value in _all_options(overlay):
             if value:
                 kernel.fsconfig_set_string(fs_fd, name, value)

@@ -51,8 +51,9 @@ class Here:
     def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call `function` in this process, inside the map."""
         if not self._entered:
-            enter(self.ids)
+            # Also where it fails or a signal cuts it short: nobody can enter twice, and what cleans up must still run.
             self._entered = True
+            enter(self.ids)
         return function(*args, **kwargs)
 
     def close(self) -> None:
@@ -84,10 +85,19 @@ class Helper:
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
-                socket.send_fds(self._started(), [b"r"], [theirs.fileno()])
+                self._hand_over(theirs.fileno())
             _send_request(ours, f"{function.__module__}:{function.__qualname__}", arguments, on_event is not None)
             result: R = _await_reply(ours, on_event)  # type: ignore[assignment, arg-type]  # plain data, as the function says
             return result
+
+    def _hand_over(self, fd: int) -> None:
+        import socket
+
+        try:
+            socket.send_fds(self._started(), [b"r"], [fd])
+        except (BrokenPipeError, ConnectionResetError):  # it was killed: another takes its place
+            self.close()
+            socket.send_fds(self._started(), [b"r"], [fd])
 
     def close(self) -> None:
         """End the helper and what it runs; may be repeated. A later call starts another."""
@@ -141,7 +151,10 @@ def serve(control_fd: int, ids_text: str) -> None:
     import socket
 
     from lamina.ids.map import IdMap
+    from lamina.linux.files import close_range
 
+    # What the program's libraries opened without close-on-exec: a pipe held open here would never read as ended.
+    close_range(control_fd + 1, (1 << 31) - 1, 0)
     with socket.socket(fileno=control_fd) as control:
         os.set_inheritable(control_fd, False)
         try:
@@ -247,27 +260,29 @@ def _await_reply(channel: socket.socket, on_event: OnEvent | None) -> object:
     from lamina.events import Event
 
     pid = 0
+    answer: tuple[str, object] = ("", None)
     with channel.makefile("rb") as lines:
         try:
             for line in lines:
                 ((kind, value),) = json.loads(line).items()
-                match kind:
-                    case "pid":
-                        pid = value
-                    case "event":
-                        fields = dict(zip(Event.__slots__, value, strict=True))
-                        if on_event:
-                            on_event(Event(fields.pop("task"), fields.pop("subject"), **fields))
-                    case "result":
-                        return value
-                    case "error":
-                        raise _exception(value)
+                if kind == "pid":
+                    pid = value
+                elif kind != "event":
+                    answer = kind, value
+                elif on_event:
+                    fields = dict(zip(Event.__slots__, value, strict=True))
+                    on_event(Event(fields.pop("task"), fields.pop("subject"), **fields))
         except BaseException:
             if pid:
                 _end(pid, signal.SIGTERM)
                 for _ in lines:  # until the child has ended
                     pass
             raise
+    match answer:
+        case "result", result:
+            return result
+        case "error", dict(description):
+            raise _exception(description)
     raise LaminaError("carry out", "a request", "the helper's child ended without an answer")
 
 
@@ -282,9 +297,9 @@ def _description(error: LaminaError | OSError) -> dict[str, object]:
     """Return an exception as plain data."""
     if isinstance(error, LaminaError):
         fields = [error.doing, error.subject, error.reason, error.hint]
-        return {"type": type(error).__name__, "fields": fields}
+        return {"type": type(error).__name__, "fields": fields, "status": error.status}
     name = os.fsdecode(error.filename) if isinstance(error.filename, bytes | str) else None
-    return {"type": "OSError", "fields": [error.errno, error.strerror, name]}
+    return {"type": "OSError", "fields": [error.errno, error.strerror or str(error), name]}
 
 
 def _exception(value: dict[str, object]) -> Exception:
@@ -297,5 +312,7 @@ def _exception(value: dict[str, object]) -> Exception:
     fields: list[object] = value["fields"]  # type: ignore[assignment]  # as `_description` writes it
     if kind == "OSError":
         return OSError(*fields)
-    made: Exception = getattr(lamina.errors, kind)(*fields)
+    # A kind that a module of its own defines crosses as the general one.
+    made: LaminaError = getattr(lamina.errors, kind, LaminaError)(*map(str, fields))
+    made.status = int(str(value["status"]))
     return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import subprocess
 from pathlib import Path
@@ -98,7 +99,7 @@ def test_the_command_s_status_is_the_status(lamina: Lamina, directories: Path) -
     assert status("./no/such") == 127
     assert status("/etc/passwd") == 126
     # a signal that Python ignores is not ignored by the command
-    assert status("sh", "-c", "kill -PIPE $$") == -13
+    assert status("sh", "-c", "kill -PIPE $$") == 128 + signal.SIGPIPE
 
 
 @pytest.mark.requires("root", "mounts")
@@ -117,10 +118,9 @@ def test_root_mounts_for_everybody(lamina: Lamina, directories: Path) -> None:
 @pytest.mark.requires("user")
 def test_an_ordinary_user_is_told_how(lamina: Lamina, directories: Path) -> None:
     done = lamina("mount", "--layer", "lower", "merged", status=125)
-    assert done.stderr.splitlines() == [
-        "lamina: cannot mount for everybody on merged: only root can",
-        "hint: lamina mount … -- COMMAND mounts for COMMAND alone, in a namespace",
-    ]
+    error, hint = done.stderr.splitlines()
+    assert error == "lamina: cannot mount for everybody on merged: only root can"
+    assert hint.startswith("hint: lamina mount … -- COMMAND mounts for COMMAND alone")
     assert "lamina: cannot unmount merged: " in lamina("umount", "merged", status=125).stderr
 
 
@@ -134,7 +134,7 @@ def test_an_ordinary_user_is_told_how(lamina: Lamina, directories: Path) -> None
         (["--layer", "lower", "lower/kept"], 125, "cannot mount on lower/kept: it is not a directory"),
         (["--layer", "lower", "--upper", "upper", "merged"], 125,
          "cannot mount the overlay {}/upper: there is no work directory to it"),
-        (["-o", "lowerdir=lower:upper,nonsense=1", "merged"], 125,
+        (["--driver", "kernel", "-o", "lowerdir=lower:upper,nonsense=1", "merged"], 125,
          "cannot mount the overlay on merged: Unknown parameter 'nonsense'"),
         (["merged"], 2, "no directory to show is named"),
         (["-o", "ro", "merged"], 2, "no directory to show is named"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import selectors
+import signal
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -131,7 +132,9 @@ class _Bootstrap:
                 argv = inside(ids, argv)
             elif mode == "root":
                 # It mounts, and this is the machine's own mount namespace.
-                argv = ["unshare", "--mount", "--propagation", "private", "--", *argv]
+                # Its processes are in a namespace that ends with it, so that none writes on while we clean up.
+                own = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--"]
+                argv = [*own, *argv]
             with self._running(argv, subprocess.PIPE, TMPDIR=scratch) as process:
                 return self._take(process)
 
@@ -180,16 +183,15 @@ class _Bootstrap:
     def _running(self, argv: list[str], stderr: int, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
         """Start a program with `variables` in its environment, and see to it that it has ended after the block."""
         env = {**self._environ, "LC_ALL": "C", **variables}
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, env=env)
+        # In a process group of its own: mmdebstrap, when it is told to end, signals all of its group, so us too.
+        process = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, env=env, process_group=0
+        )
         with process:
             try:
                 yield process
             except BaseException:
-                process.terminate()
-                try:
-                    process.wait(_PATIENCE)
-                except subprocess.TimeoutExpired:
-                    process.kill()
+                _end(process)
                 raise
 
     def _take(self, process: subprocess.Popen[bytes]) -> LayerRecord:
@@ -246,3 +248,19 @@ class _Bootstrap:
         # The first complaint is the cause, those after it are consequences.
         reason = self._said[0].removeprefix("E: ") if self._said else f"the program ended with status {status}"
         raise LaminaError("bootstrap", self._recipe.suite, reason)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a program with all that it started; returns when nobody holds its standard output any more."""
+    process.terminate()
+    try:
+        process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        pass
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    assert process.stdout is not None
+    while process.stdout.read(1 << 16):
+        pass

@@ -13,7 +13,7 @@ from lamina.linux.files import close_range
 from lamina.linux.libc import call
 from lamina.linux.sockets import send_fd
 from lamina.runtime import limits, users
-from lamina.runtime.execute import FAILED, enter_directory, execute_file, find_program
+from lamina.runtime.execute import FAILED, enter_directory, execute_file, find_program, make_directory
 from lamina.runtime.init import exit_status, run_below_init
 from lamina.runtime.report import tell, tell_error
 from lamina.runtime.room import Room
@@ -61,11 +61,13 @@ class Child:
         self.from_caller = from_caller
         self.channel = channel
 
-    def be_first(self) -> NoReturn:
+    def be_first(self, caller: int) -> NoReturn:
         """C1: make the namespaces that hold for children, fork, and end as C2 does."""
         status = FAILED
         try:
             process.set_parent_death_signal(signals.SIGKILL)
+            if os.getppid() != caller:  # it ended before that
+                os._exit(FAILED)
             os.setsid()  # signals of the caller's terminal are for the caller, which passes them on
             signals.set_all_default()
             self._unshare()
@@ -156,7 +158,7 @@ class Child:
             user = users.resolve(self.what.user, users.read_database("/etc/passwd"), users.read_database("/etc/group"))
             self._take_streams(slave, user.uid)
             if self.what.create_workdir:
-                os.makedirs(self.what.workdir, exist_ok=True)
+                make_directory(self.what.workdir)
             self._join_new_keyring()
             self._become(user)
             env = {"HOME": user.home, **self.what.env}

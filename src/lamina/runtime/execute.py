@@ -62,6 +62,14 @@ def not_executable(name: str, reason: str) -> Unsupported:
     return error
 
 
+def make_directory(path: str) -> None:
+    """Make `path` with its parents where it does not exist; an error names it."""
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise LaminaError("make the working directory", path, error) from error
+
+
 def enter_directory(path: str) -> None:
     """Make `path` the working directory; an error names it."""
     try:

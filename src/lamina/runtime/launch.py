@@ -120,7 +120,8 @@ class _Start:
         self.stdio = stdio
         self.kill_on_term = kill_on_term
         self.pid = 0  # of the command's first process, as seen here
-        self.early: list[int] = []  # signals that came before it was known
+        self.executed = False
+        self.early: list[int] = []  # signals that came before: until it is the command, that process ignores them
         self.master = -1  # of the container's terminal
         self.servers: list[Server] = []
 
@@ -140,19 +141,21 @@ class _Start:
         from_child, to_caller = os.pipe()
         from_caller, to_child = os.pipe()
         ours, theirs = socketpair()
+        caller = os.getpid()
         first = os.fork()
         if first == 0:
             ours.close()
             os.close(from_child)
             os.close(to_child)  # an end that stays open here would never read as closed
             child = Child(self.what, self.stdio, to_caller=to_caller, from_caller=from_caller, channel=theirs)
-            child.be_first()
+            child.be_first(caller)
         theirs.close()
         os.close(to_caller)
         os.close(from_caller)
         with open(from_child, "rb") as report, open(to_child, "wb", buffering=0) as go_on:
             try:
-                self._start(first, report, go_on)
+                if self.what.inner_map:
+                    self._write_map(first, report, go_on)
                 made, notes = self._await_execution(report, ours)
             except BaseException:
                 go_on.close()
@@ -162,33 +165,35 @@ class _Start:
                 ours.close()
         return Outcome(self._await_end(first), made, notes)
 
-    def _start(self, first: int, report: BinaryIO, go_on: RawIOBase) -> None:
-        """Write the id map once the child has its user namespace, and learn the command's pid."""
-        if self.what.inner_map:
-            expect(report, "namespace")
-            uid_lines, gid_lines = self.what.inner_map
-            try:
-                write_map(str(first), uid_lines, gid_lines, setgroups=True)
-            except OSError as error:
-                raise LaminaError("write", "the container's id map", error) from error
-            go_on.write(b"1")
-        self.pid = int(str(expect(report, "pid")[1]))
-        for signal in self.early:
-            self._forward(signal, None)
+    def _write_map(self, first: int, report: BinaryIO, go_on: RawIOBase) -> None:
+        """Write the id map once the child has its user namespace."""
+        expect(report, "namespace")
+        uid_lines, gid_lines = self.what.inner_map
+        try:
+            write_map(str(first), uid_lines, gid_lines, setgroups=True)
+        except OSError as error:
+            raise LaminaError("write", "the container's id map", error) from error
+        go_on.write(b"1")
 
     def _await_execution(self, report: BinaryIO, channel: socket) -> tuple[list[str], list[str]]:
-        while True:
-            match expect(report, "serve", "terminal", "ready"):
+        """Take what the container's two processes tell, in whatever order they come to it, until the command runs."""
+        ready: tuple[list[str], list[str]] | None = None
+        while not (ready and self.pid):
+            match expect(report, "pid", "serve", "terminal", "ready"):
+                case ("pid", int(pid)):
+                    self.pid = pid
+                    if self.kill_on_term and signals.SIGTERM in self.early:
+                        self._send(signals.SIGKILL)
                 case ("serve", dict(overlay)):
                     self._serve(overlay, receive_fd(channel))
                 case ("terminal",):
                     self.master = receive_fd(channel)
-                case ("ready", made, notes):
-                    break
+                case ("ready", list(made), list(notes)):
+                    ready = made, notes
         last = next_message(report)  # the end of the pipe: execve(2) closed it
         if last:
             raise_from(last)
-        return made, notes  # type: ignore[return-value]  # two lists of text, as the child sends them
+        return ready
 
     def _serve(self, overlay: dict[str, object], device: int) -> None:
         from lamina.overlay.fuse.start import serve
@@ -205,10 +210,17 @@ class _Start:
         pid_file = os.path.join(self.what.directory, "pid")
         with open(pid_file, "w", encoding="ascii") as file:
             file.write(f"{self.pid}\n")
+        self.executed = True
+        for signal in self.early:
+            self._send(signal)
         try:
             if self.master >= 0:
                 self._pass_through(first)
             return exit_status(os.waitpid(first, 0)[1])
+        except BaseException:  # nobody reads its terminal any more
+            os.kill(first, signals.SIGKILL)
+            os.waitpid(first, 0)
+            raise
         finally:
             try:
                 os.unlink(pid_file)
@@ -227,10 +239,15 @@ class _Start:
             os.close(ended)
 
     def _forward(self, signal: int, _frame: object) -> None:
-        if not self.pid:
+        if self.pid and self.kill_on_term and signal == signals.SIGTERM:
+            self._send(signals.SIGKILL)
+        elif self.executed:
+            self._send(signal)
+        else:
             self.early.append(signal)
-            return
+
+    def _send(self, signal: int) -> None:
         try:
-            os.kill(self.pid, signals.SIGKILL if self.kill_on_term and signal == signals.SIGTERM else signal)
+            os.kill(self.pid, signal)
         except ProcessLookupError:
             pass

@@ -51,6 +51,8 @@ _LINKS = (
     ("/dev/ptmx", "pts/ptmx"),
 )
 
+_MAX_HOSTNAME = 64  # __NEW_UTS_LEN: sethostname(2) answers EINVAL beyond
+
 _NOSUID_NOEXEC = kernel.MS_NOSUID | kernel.MS_NOEXEC
 _ALL_SAFE = _NOSUID_NOEXEC | kernel.MS_NODEV
 
@@ -181,7 +183,7 @@ def plan(
     `hostname` is what it is called unless the options say; `term` the caller's TERM. Raises UsageError for options that
     contradict each other, InvalidInput or Unsupported for what cannot be.
     """
-    name = options.hostname or hostname
+    name = _hostname(options.hostname or hostname)
     argv = _argv(facts, options)
     etc = etc_files(name, options.add_hosts, network=options.network)
     env = _environment(facts, options, name, term)
@@ -240,7 +242,7 @@ def _argv(facts: ImageFacts, options: RunOptions) -> list[str]:
     argv = [*entrypoint, *(default if options.command is None else options.command)]
     if not argv or not argv[0]:
         raise UsageError("run", "", "no command is given, and the image names none", "lamina run IMAGE COMMAND")
-    _refuse_nul("the command", argv)
+    _check_texts("the command", argv)
     return argv
 
 
@@ -249,19 +251,34 @@ def _environment(facts: ImageFacts, options: RunOptions, hostname: str, term: st
     if options.tty:
         env["TERM"] = term or "xterm"
     env |= facts.env | options.env
-    _refuse_nul("the environment", [*env.keys(), *env.values()])
+    _check_texts("the environment", [*env.keys(), *env.values()])
     return env
 
 
-def _refuse_nul(what: str, texts: list[str]) -> None:
+def _check_texts(what: str, texts: list[str]) -> None:
+    """Refuse what execve(2) cannot take: NUL, and the half characters that JSON can spell."""
     if any("\0" in text for text in texts):
         raise InvalidInput("run with", what, "it holds a NUL character")
+    try:
+        for text in texts:
+            os.fsencode(text)
+    except UnicodeEncodeError as error:
+        raise InvalidInput("run with", what, "it holds half a character (a lone surrogate)") from error
+
+
+def _hostname(name: str) -> str:
+    if not name.isascii() or not name.isprintable() or " " in name:
+        raise InvalidInput("use the host name", name, "it is not made of printable ASCII characters")
+    if len(name) > _MAX_HOSTNAME:
+        raise InvalidInput("use the host name", name, f"it is longer than {_MAX_HOSTNAME} characters")
+    return name
 
 
 def _workdir(facts: ImageFacts, options: RunOptions) -> str:
     path = options.workdir or facts.workdir or "/"
     if not path.startswith("/"):
         raise InvalidInput("start in the directory", path, "it is not an absolute path")
+    _check_texts("the working directory", [path])
     return path
 
 
@@ -376,7 +393,9 @@ def _bind_step(mount: Bind) -> Step:
         raise InvalidInput("bind into the container", mount.source, "no such file or directory")
     read_only = kernel.MOUNT_ATTR_RDONLY if mount.read_only else 0
     target = os.path.normpath(mount.target)
-    return steps.BindPath(mount.source, target, kernel.MOUNT_ATTR_NODEV | read_only, create=mount.create)
+    # Only what is missing is made, and then as a directory; a file stays one.
+    create = mount.create and not os.path.exists(mount.source)
+    return steps.BindPath(mount.source, target, kernel.MOUNT_ATTR_NODEV | read_only, create=create)
 
 
 def _tmpfs_flags(mount: Tmpfs) -> tuple[int, str]:

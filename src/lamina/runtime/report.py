@@ -58,7 +58,8 @@ def raise_from(message: tuple[object, ...]) -> NoReturn:
     """Raise the error that a child told."""
     _, kind, number, *fields = message
     if kind == "OSError":
-        raise OSError(number, *fields)
+        text, name = fields
+        raise OSError(number, text, name or None)
     if kind == "RuntimeError":
         raise RuntimeError(fields[0])
     kinds = (LaminaError, Conflict, InvalidInput, NotFound, Unsupported, UsageError)

@@ -14,6 +14,9 @@ import termios
 
 from lamina.linux import signals
 
+# The end of the command closes the terminal (EIO), but what it wrote last is on its way: a work queue carries it.
+_LAST_OUTPUT_MS = 200
+
 _TIOCSPTLCK = 0x40045431
 _TIOCGPTPEER = 0x5441
 
@@ -87,26 +90,32 @@ def _pump(stdin: int, stdout: int, master: int, ended: int) -> None:
     poll = select.poll()
     poll.register(ended, select.POLLIN)
     typed = b""  # what the terminal has no room for yet: its command may first want to be rid of what it writes
-    over = False
+    in_line = over = False
     while True:
         poll.register(master, select.POLLIN | (select.POLLOUT if typed else 0))
         if stdin >= 0 and not typed:
             poll.register(stdin, select.POLLIN)
-        ready = dict(poll.poll(0 if over else None))
+        ready = dict(poll.poll(_LAST_OUTPUT_MS if over else None))
         if stdin in ready:
             typed = _read(stdin)
             poll.unregister(stdin)
-            if not typed:
+            if typed:
+                in_line = not typed.endswith((b"\n", b"\r"))
+            else:
                 stdin = -1
-                typed = b"\x04"  # end of file, for a line discipline that is in canonical mode
+                # End of file, for a line discipline in canonical mode; within a line the first one only ends the line.
+                typed = b"\x04\x04" if in_line else b"\x04"
         if typed and ready.get(master, 0) & select.POLLOUT:
             typed = typed[_write_some(master, typed) :]
         readable = ready.get(master, 0) & ~select.POLLOUT
-        if readable and not _copy(master, stdout):
+        if (readable and not _copy(master, stdout)) or (over and not readable):
             return
-        if over and not readable:
-            return
-        over = over or ended in ready
+        if ended in ready:
+            over = True
+            poll.unregister(ended)
+            if stdin >= 0 and not typed:
+                poll.unregister(stdin)
+            stdin, typed = -1, b""
 
 
 def _read(fd: int) -> bytes:

@@ -34,6 +34,10 @@ def resolve(wanted: str, passwd: bytes, group: bytes) -> User:
     A number needs no entry: its group is then 0. Groups that list the user as a member are added unless a group was
     named. Raises InvalidInput for a name that the files do not have.
     """
+    try:
+        os.fsencode(wanted)
+    except UnicodeEncodeError as error:
+        raise InvalidInput("run as", wanted, "it holds half a character (a lone surrogate)") from error
     name, colon, group_name = wanted.partition(":")
     entry = _entry(_lines(passwd, 7), name or "0", by_number=2)
     if entry:
@@ -74,7 +78,8 @@ def _group_id(groups: list[list[bytes]], name: str) -> int:
 
 
 def _lines(content: bytes, fields: int) -> list[list[bytes]]:
-    return [line.split(b":") for line in content.splitlines() if line.count(b":") >= fields - 1]
+    lines = (line for line in content.splitlines() if b"\0" not in line)
+    return [line.split(b":") for line in lines if line.count(b":") >= fields - 1]
 
 
 def _entry(lines: list[list[bytes]], name: str, *, by_number: int) -> list[bytes] | None:

@@ -22,6 +22,7 @@ def _run(context: Context, arguments: Arguments) -> int:
                 changes=arguments.texts("change"),
                 message=arguments.text("message"),
                 author=arguments.text("author"),
+                standalone=arguments.flag("standalone"),
                 on_event=on_event,
             )
         )
@@ -36,12 +37,14 @@ COMMAND = Command(
     description=(
         "Reads the container's upper directory only, so it takes as long as the change is large. What was bound into"
         " the container is not in the layer. The container stays as it is. The image's id is printed.\n\n"
-        "What was changed over `host` belongs to this machine, and runs over its `host` only."
+        "What was changed over `host` belongs to this machine, and runs over its `host` only;"
+        " --standalone makes an image of it that runs anywhere."
     ),
     options=(
         CHANGE,
         Option("message", "a comment for the image's history", short="m", kind=TEXT, value="TEXT"),
         Option("author", "who made it", short="a", kind=TEXT, value="NAME"),
+        Option("standalone", "put all that the container sees into one layer, this machine's files included"),
     ),
     positionals=(
         Positional("CONTAINER", "a name, an id, or the beginning of one"),

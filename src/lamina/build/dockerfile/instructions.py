@@ -9,10 +9,13 @@ Implements the instructions of the Dockerfile reference; what each does to an im
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from lamina.build.dockerfile.source import NOWHERE, START, Source, Span, Word
+from lamina.build.dockerfile.source import NOWHERE, START, Position, Source, Span, Word
+
+_LEADING_TABS = re.compile(r"^\t+", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +54,7 @@ class HereDocument:
     @property
     def text(self) -> str:
         """The content, without its leading tabs where `<<-` was written."""
-        if not self.chomp:
-            return self.content
-        return "".join(line.lstrip("\t") for line in self.content.splitlines(keepends=True))
+        return _LEADING_TABS.sub("", self.content) if self.chomp else self.content
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,13 +312,14 @@ class Stage:
 class Dockerfile:
     """A parsed file: parser directives, global ARGs (those before the first FROM), and stages in order, at least one.
 
-    `escape` is the escape character, a backslash or a backquote.
+    `gaps` are the empty lines within continued instructions.
     """
 
     arguments: tuple[Arg, ...]
     stages: tuple[Stage, ...]
     directives: tuple[Directive, ...] = ()
     source: Source = field(default=NOWHERE, compare=False, repr=False)
+    gaps: tuple[Position, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def escape(self) -> str:

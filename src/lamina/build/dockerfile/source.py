@@ -6,6 +6,7 @@ same are equal however they are laid out.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from lamina.errors import InvalidInput
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_LONGEST_NAME = 64  # nobody misspells longer ones, and comparing takes its time
 _SHOWN = 160  # an excerpt is for a terminal: of a longer line the part around the position is shown
 
 
@@ -75,21 +77,22 @@ class Word:
 
     def position(self, offset: int) -> Position:
         """Return where the character at `offset` of the written text stands."""
-        base, position = self.marks[0]
-        for mark, there in self.marks:
-            if mark > offset:
-                break
-            base, position = mark, there
+        base, position = self.marks[max(0, bisect_right(self.marks, offset, key=_offset) - 1)]
         return Position(position.line, position.column + offset - base)
 
     def part(self, start: int, end: int) -> Word:
         """Return the characters from `start` up to `end` as a word of their own."""
-        inner = ((mark - start, there) for mark, there in self.marks if start < mark < end)
+        first, last = bisect_right(self.marks, start, key=_offset), bisect_left(self.marks, end, key=_offset)
+        inner = ((mark - start, there) for mark, there in self.marks[first:last])
         return Word(self.text[start:end], ((0, self.position(start)), *inner))
 
     def replaced(self, text: str) -> Word:
         """Return `text` standing where this word stands."""
         return Word(text, self.marks[:1])
+
+
+def _offset(mark: tuple[int, Position]) -> int:
+    return mark[0]
 
 
 class DockerfileError(InvalidInput):
@@ -127,6 +130,8 @@ def excerpt(source: Source, position: Position) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return a hint that names the nearest of `known`, or ""."""
+    if len(word) > _LONGEST_NAME:
+        return ""
     by_lower = {name.lower(): name for name in known}
     near = get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
     return f"did you mean {by_lower[near[0]]}?" if near else ""

@@ -1,0 +1,150 @@
+"""Expanding an instruction: quotes and variables in the fields that have them, and in no others.
+
+    filled = Expander(variables, escape=dockerfile.escape).instruction(copy)
+
+Expanded are: ADD and COPY (sources, destination, --chown, --chmod, --checksum, and here-documents whose name is not
+quoted), ENV and LABEL (names and values), EXPOSE, STOPSIGNAL, USER, VOLUME, WORKDIR, the values of RUN's --mount. FROM
+expands with the global arguments, ARG as `arguments` has it. All others are taken as they are: the command of RUN, CMD
+and ENTRYPOINT belongs to the shell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TypeVar
+
+from lamina.build.dockerfile.instructions import (
+    Add,
+    Copy,
+    Env,
+    Expose,
+    From,
+    HereDocument,
+    Instruction,
+    Label,
+    Run,
+    Stopsignal,
+    User,
+    Volume,
+    Workdir,
+)
+from lamina.build.dockerfile.mounts import Mount, parse_mount
+from lamina.build.dockerfile.ports import BadPort, parse_ports
+from lamina.build.dockerfile.source import DockerfileError, Position, Source, Word
+from lamina.build.dockerfile.words import Expansion, Rules, expand_word
+
+_Kind = TypeVar("_Kind", bound=Instruction)
+
+
+class Expander:
+    """Fills in the values of `variables`; `escape` is the file's escape character.
+
+    `used` and `missing` collect the names of the variables that were asked for and found, or not found. All methods
+    raise DockerfileError at what cannot be read.
+    """
+
+    def __init__(self, variables: Mapping[str, str], *, escape: str = "\\") -> None:
+        self._variables = variables
+        self._rules = Rules(escape)
+        self.used: set[str] = set()
+        self.missing: set[str] = set()
+
+    def instruction(self, instruction: _Kind) -> _Kind:
+        """Return the instruction with its words expanded; itself, where it has none that are."""
+        changes = self._changes(instruction)
+        return replace(instruction, **changes) if changes else instruction
+
+    def word(self, word: Word, source: Source) -> Word:
+        """Return a word expanded."""
+        return word.replaced(self._expand(word, source).text)
+
+    def words(self, word: Word, source: Source) -> list[Word]:
+        """Return the words that a word becomes: a variable's blanks split it where they are not quoted."""
+        return [word.replaced(text) for text in self._expand(word, source).words]
+
+    def mounts(self, run: Run) -> tuple[Mount, ...]:
+        """Return the meaning of a RUN's --mount flags."""
+        return tuple(
+            parse_mount(text, lambda value: self.word(value, run.source).text, run.source) for text in run.mounts
+        )
+
+    def ports(self, expose: Expose) -> tuple[str, ...]:
+        """Return an EXPOSE's ports as an image's config names them ("80/tcp"), in the order of their texts."""
+        names: list[str] = []
+        for written in sorted(expose.ports, key=str):
+            for word in self.words(written, expose.source):
+                try:
+                    names += parse_ports(word.text).names
+                except BadPort as error:
+                    raise DockerfileError(expose.source, word.start, f"{word}: {error}") from error
+        return tuple(names)
+
+    def _changes(self, instruction: Instruction) -> dict[str, object]:
+        """Return the fields that change, by name."""
+        source = instruction.source
+        match instruction:
+            case From():
+                platform = self._optional(instruction.platform, source)
+                return {"image": self.word(instruction.image, source), "platform": platform}
+            case Env() | Label():
+                pairs = (
+                    replace(pair, name=self.word(pair.name, source), value=self.word(pair.value, source))
+                    for pair in instruction.pairs
+                )
+                return {"pairs": tuple(pairs)}
+            case Copy() | Add():
+                return self._copied(instruction)
+            case Expose():
+                words = (word for port in instruction.ports for word in self.words(port, source))
+                return {"ports": tuple(words)}
+            case Volume():
+                return {"paths": tuple(self.word(path, source) for path in instruction.paths)}
+        for kind, name in ((Stopsignal, "signal"), (User, "user"), (Workdir, "path")):
+            if isinstance(instruction, kind):
+                return {name: self.word(getattr(instruction, name), source)}
+        return {}
+
+    def _copied(self, instruction: Copy | Add) -> dict[str, object]:
+        source = instruction.source
+        changes: dict[str, object] = {
+            "sources": tuple(self.word(word, source) for word in instruction.sources),
+            "destination": self.word(instruction.destination, source),
+            "documents": tuple(self._document(document, source) for document in instruction.documents),
+            "chown": self._optional(instruction.chown, source),
+            "chmod": self._optional(instruction.chmod, source),
+        }
+        if isinstance(instruction, Add):
+            changes["checksum"] = self._optional(instruction.checksum, source)
+        return changes
+
+    def _document(self, document: HereDocument, source: Source) -> HereDocument:
+        if not document.expands:
+            return document
+        # The file's own escape character has no meaning in a document, and neither have quotes.
+        expansion = expand_word(_document_word(document), self._variables, source, Rules("\\", quotes=False))
+        self._note(expansion)
+        return replace(document, content=expansion.text, chomp=False)
+
+    def _optional(self, word: Word | None, source: Source) -> Word | None:
+        return None if word is None else self.word(word, source)
+
+    def _expand(self, word: Word, source: Source) -> Expansion:
+        return self._note(expand_word(word, self._variables, source, self._rules))
+
+    def _note(self, expansion: Expansion) -> Expansion:
+        self.used |= expansion.used
+        self.missing |= expansion.missing
+        return expansion
+
+
+def _document_word(document: HereDocument) -> Word:
+    """Return a here-document's text, its leading tabs gone, each line with its place."""
+    marks: list[tuple[int, Position]] = []
+    length = 0
+    first = document.span.start.line
+    for number, line in enumerate(document.content.split("\n")):
+        text = line.lstrip("\t") if document.chomp else line
+        marks.append((length, Position(first + number, len(line) - len(text) + 1)))
+        length += len(text) + 1
+    return Word(document.text, tuple(marks))

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from lamina.ids.map import IdMap
     from lamina.ids.worker import Helper, Worker
     from lamina.runtime.spec import RunOptions
+    from lamina.store.check import Problem
     from lamina.store.collect import Collected
     from lamina.store.remove import Removed
+    from lamina.store.usage import Usage
 
 
 class Store:
@@ -199,6 +201,59 @@ class Store:
 
         save(self, images, target, format=format, compression=compression, on_event=on_event)
 
+    def pull(self, name: str, *, platform: str = "", on_event: OnEvent = ignore) -> Image:
+        """Take an image from its registry, and call it by `name`; a name without a registry means docker.io.
+
+        Only what the store does not have is fetched. Raises NotFound where the registry has no such image.
+        """
+        from lamina.api.transfers import pull
+
+        return pull(self, name, platform, on_event)
+
+    def push(
+        self,
+        image: Image | str,
+        name: str = "",
+        *,
+        compression: Literal["none", "gzip", "zstd"] = "gzip",
+        on_event: OnEvent = ignore,
+    ) -> str:
+        """Send an image to the registry that `name` (by default the name that it is given by) says.
+
+        Returns the digest of the manifest that the registry has then. Layers that came compressed are sent as they
+        came; `compression` is for the others. What the registry has is not sent.
+        """
+        from lamina.api.transfers import push
+
+        return push(self, image, name, compression, on_event)
+
+    def copy(
+        self,
+        source: str,
+        target: str,
+        *,
+        platform: str = "",
+        all_platforms: bool = False,
+        compression: Literal["none", "gzip", "zstd"] = "gzip",
+        on_event: OnEvent = ignore,
+    ) -> None:
+        """Copy an image between places, named as skopeo names them, unpacking it only into the store.
+
+        A place is a name in the store, "docker://NAME", "oci:DIR[:NAME]", "oci-archive:FILE[:NAME]" or
+        "docker-archive:FILE[:NAME]".
+        """
+        from lamina.api.transfers import copy
+
+        copy(
+            self,
+            source,
+            target,
+            platform=platform,
+            all_platforms=all_platforms,
+            compression=compression,
+            on_event=on_event,
+        )
+
     def tag(self, source: str, target: str) -> None:
         """Let the name `target` mean the image `source` from now on."""
         from lamina.oci.reference import parse_name
@@ -267,6 +322,18 @@ class Store:
         from lamina.store.collect import collect
 
         return collect(self.layout, self.worker, containers=containers, unused_images=images)
+
+    def usage(self) -> Usage:
+        """Return what the store takes of the disk, by kind and by image, and what could be freed."""
+        from lamina.store.usage import measure
+
+        return measure(self.layout, self.worker)
+
+    def check(self, *, repair: bool = False, on_event: OnEvent = ignore) -> list[Problem]:
+        """Verify every digest, link and reference; return what is wrong, mended where that can be with `repair`."""
+        from lamina.store.check import check_store
+
+        return check_store(self.layout, self.worker, repair=repair, on_event=on_event)
 
     def find(self, image: Image | str) -> ImageRecord:
         """Return the record of an image that is named or given."""

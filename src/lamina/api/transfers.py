@@ -11,10 +11,15 @@ from lamina.api.store import Store
 from lamina.errors import InvalidInput
 from lamina.events import OnEvent
 from lamina.oci.platform import Platform, parse_platform, platform_of
-from lamina.oci.reference import Reference, parse_reference
+from lamina.oci.reference import Reference, parse_name, parse_reference
 from lamina.store.images import ImageRecord
 from lamina.store.references import list_references, read_reference
+from lamina.transfer.copy import Copying
+from lamina.transfer.credentials import Credentials, login_file, remove_credentials, store_credentials
 from lamina.transfer.load import load_images
+from lamina.transfer.places import parse_place
+from lamina.transfer.pull import pull_image, push_image
+from lamina.transfer.remote import check_login, open_repository, parse_registry
 from lamina.transfer.save import save_images
 
 # All of these use `store.launcher`: their jobs run side by side, in processes of their own.
@@ -50,6 +55,85 @@ def save(
         compression=compression,
         on_event=on_event,
     )
+
+
+def pull(store: Store, name: str, platform: str, on_event: OnEvent) -> Image:
+    """Take an image from its registry; `Store.pull` says what the arguments mean."""
+    reference = parse_reference(name).tagged()
+    record = pull_image(
+        store.layout,
+        store.launcher,
+        reference,
+        platform=wanted(platform),
+        environ=os.environ,
+        on_event=on_event,
+    )
+    return Image(store, record, name=reference.familiar if reference.tag else "")
+
+
+def push(store: Store, image: Image | str, name: str, compression: str, on_event: OnEvent) -> str:
+    """Send an image; `Store.push` says what the arguments mean."""
+    given = name or (image if isinstance(image, str) else image.name)
+    try:
+        reference = parse_name(given)
+    except InvalidInput as error:
+        raise InvalidInput("push the image", given or "without a name", error.reason, error.hint) from error
+    return push_image(
+        store.layout,
+        store.launcher,
+        store.find(image),
+        reference,
+        compression=compression,
+        environ=os.environ,
+        on_event=on_event,
+    )
+
+
+def copy(
+    store: Store,
+    source: str,
+    target: str,
+    *,
+    platform: str,
+    all_platforms: bool,
+    compression: str,
+    on_event: OnEvent,
+) -> None:
+    """Copy an image; `Store.copy` says what the arguments mean."""
+    copying = Copying(
+        store.layout,
+        store.launcher,
+        os.environ,
+        wanted(platform),
+        compression=compression,
+        all_platforms=all_platforms,
+        on_event=on_event,
+    )
+    copying.copy(parse_place(source), parse_place(target))
+
+
+def tags(repository: str) -> list[str]:
+    """Return the tags that a repository has at its registry."""
+    reference = parse_reference(repository)
+    if reference.tag is not None or reference.digest is not None:
+        raise InvalidInput("list the tags of", repository, "it is one image, not a repository")
+    with open_repository(os.environ, reference, pushing=False) as opened:
+        return opened.tags()
+
+
+def login(registry: str, username: str, password: str) -> str:
+    """Keep name and password for a registry, once it has accepted them; return the file that has them."""
+    name = parse_registry(registry)
+    credentials = Credentials(username, password)
+    check_login(os.environ, name, credentials)
+    path = login_file(os.environ)
+    store_credentials(path, name, credentials)
+    return path
+
+
+def logout(registry: str) -> bool:
+    """Forget name and password for a registry; False where they were not known."""
+    return remove_credentials(login_file(os.environ), parse_registry(registry))
 
 
 def wanted(platform: str) -> Platform:

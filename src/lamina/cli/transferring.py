@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from lamina.cli.options import TEXT, Option
-from lamina.errors import LaminaError
+from lamina.cli.options import CHOICE, TEXT, Option
+from lamina.errors import LaminaError, NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import BinaryIO
 
+    from lamina.api import Image, Store
     from lamina.cli.context import Context
 
 PLATFORM = Option(
@@ -17,6 +18,32 @@ PLATFORM = Option(
     kind=TEXT,
     value="OS/ARCH[/VARIANT]",
 )
+
+
+def compression_option(default: str) -> Option:
+    """Return the option that says what becomes of layers without a blob."""
+    return Option(
+        "compression",
+        f"how to compress layers that did not come compressed (default: {default})",
+        kind=CHOICE,
+        choices=("none", "gzip", "zstd"),
+    )
+
+
+def pull_for_run(context: Context, store: Store, name: str, *, platform: str, quiet: bool) -> Image:
+    """Pull what is to be run; an error says that the store does not have it either."""
+    from lamina.events import ignore
+
+    try:
+        with context.progress() as on_event:
+            return store.pull(name, platform=platform, on_event=ignore if quiet else on_event)
+    except LaminaError as error:
+        kind = NotFound if isinstance(error, NotFound) else LaminaError
+        reason = error.reason if error.doing == "pull" else f"cannot {error.doing} {error.subject}: {error.reason}"
+        hint = error.hint or "lamina images lists what the store has"
+        raise kind("pull", name, f"the store does not have it, and {reason}", hint) from error
+    finally:
+        store.close()  # the helper has done its work, and the container's processes are the only ones to wait for
 
 
 def binary_output(context: Context) -> BinaryIO:

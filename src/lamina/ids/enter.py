@@ -14,6 +14,8 @@ from lamina.ids.map import IdMap
 from lamina.ids.subid import find_program
 from lamina.linux.namespaces import CLONE_NEWUSER, unshare
 
+_THREAD_END = 1.0  # seconds
+
 
 def enter(ids: IdMap) -> None:
     """Make the calling process root in a new user namespace with this map; for root's own ids do nothing.
@@ -39,9 +41,24 @@ def become_root() -> None:
 def unshare_user() -> None:
     """unshare(CLONE_NEWUSER), with the cause of a refusal told apart."""
     try:
+        if _has_threads():
+            _wait_for_ending_threads()
         unshare(CLONE_NEWUSER)
     except OSError as error:
         raise Unsupported("make", "a user namespace", *why_refused(error)) from error
+
+
+def _has_threads() -> bool:
+    return os.stat("/proc/self/task").st_nlink > 3  # `.`, `..`, and one
+
+
+def _wait_for_ending_threads() -> None:
+    """Give threads that were joined the moment that they need to be gone: Python before 3.13 does not wait for it."""
+    import time
+
+    deadline = time.monotonic() + _THREAD_END
+    while _has_threads() and time.monotonic() < deadline:
+        time.sleep(0.001)
 
 
 def write_map(pid: str, uid_lines: str, gid_lines: str, *, setgroups: bool) -> None:

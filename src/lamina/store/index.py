@@ -21,10 +21,11 @@ def rewrite_index(staging: Staging) -> None:
     """
     layout = staging.layout
     with layout.indexing():
-        staging.publish_file("index.json", make_index(_descriptors(layout)).raw)
+        staging.publish_file("index.json", make_index(index_descriptors(layout)).raw)
 
 
-def _descriptors(layout: Layout) -> list[Descriptor]:
+def index_descriptors(layout: Layout) -> list[Descriptor]:
+    """Return what the index lists: a manifest for each reference."""
     descriptors = []
     for reference, digest in list_references(layout):
         image = read_image(layout, digest)

@@ -105,7 +105,7 @@ class StoreSource:
         path = self._staging.new_path()
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            self._on_event(Event(self._task, short(layer.digest), total=layer.size, text="compressing"))
+            self._on_event(Event(self._task, short(layer.digest), total=layer.size))
             name = self._tars[layer.digest]
             digest, size = making.write_compressed(self._layout, self._worker, name, Fd(fd), self._compression)
         finally:

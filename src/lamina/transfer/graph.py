@@ -5,9 +5,10 @@ What a document refers to goes before it, blobs side by side; what the sink has 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Lock
 
 from lamina.errors import InvalidInput
 from lamina.events import Event, OnEvent
@@ -19,6 +20,7 @@ from lamina.oci.reference import Reference
 from lamina.transfer.content import Sink, Source
 
 _MAX_NESTING = 4
+_STEP = 1 << 20  # bytes of progress that are worth an event
 
 
 @dataclass(slots=True)
@@ -30,6 +32,7 @@ class Copier:
     task: str
     on_event: OnEvent
     at_once: int = 1
+    _telling: Lock = field(default_factory=Lock)
 
     def copy(self, descriptor: Descriptor, names: Sequence[Reference]) -> None:
         """Copy the manifest or index with all that it refers to, and call it by `names`."""
@@ -67,5 +70,28 @@ class Copier:
 
     def _blob(self, blob: Descriptor) -> None:
         if not self.sink.has(blob):
-            self.sink.put_blob(blob, self.source.blob(blob))
-        self.on_event(Event(self.task, short(blob.digest), done=blob.size, total=blob.size, finished=True))
+            self.sink.put_blob(blob, _Watched(self, blob))
+        self.tell(blob, blob.size, finished=True)
+
+    def tell(self, blob: Descriptor, done: int, *, finished: bool = False) -> None:
+        """Report how much of a blob is done."""
+        with self._telling:
+            self.on_event(Event(self.task, short(blob.digest), done=done, total=blob.size, finished=finished))
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """A blob of the source whose reading is reported."""
+
+    copier: Copier
+    descriptor: Descriptor
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the bytes."""
+        done = told = 0
+        for piece in self.copier.source.blob(self.descriptor).pieces():
+            yield piece
+            done += len(piece)
+            if done - told >= _STEP:
+                told = done
+                self.copier.tell(self.descriptor, done)

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Directories over each other", ("mount", "umount", "mount-helper")),
     ("Images", ("import", "bootstrap", "images", "tag", "inspect", "history", "show", "rmi")),
-    ("Images in and out", ("load", "save")),
+    ("Images in and out", ("pull", "push", "load", "save", "copy", "tags", "login", "logout")),
     ("Containers", ("run", "ps", "diff", "commit", "rm")),
-    ("The store and this program", ("prune", "completion", "help")),
+    ("The store and this program", ("prune", "store", "completion", "help")),
 )
 
 NAMES = tuple(name for _, names in GROUPS for name in names)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 
-from lamina.cli.options import TEXT, Command, Option, Positional
+from lamina.cli.options import CHOICE, TEXT, Command, Option, Positional
 from lamina.cli.run_options import RUN_OPTIONS, command_words, read_run_options
-from lamina.errors import LaminaError
+from lamina.errors import LaminaError, NotFound
 from lamina.oci.reference import parse_name
+from lamina.store.images import HOST
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from lamina.api import Container
+    from lamina.api import Container, Image, Store
     from lamina.cli.context import Context
     from lamina.cli.options import Arguments
     from lamina.events import Event
@@ -55,8 +56,9 @@ def _create(context: Context, arguments: Arguments, options: RunOptions) -> Cont
     id_file = _reserve(id_path) if id_path else -1
     removed = arguments.flag("rm")
     try:
+        image = _image(context, store, arguments)
         container = store.create(
-            arguments.positionals[0],
+            image,
             options,
             name=arguments.text("name"),
             throw_away=removed and not arguments.text("commit"),
@@ -72,6 +74,22 @@ def _create(context: Context, arguments: Arguments, options: RunOptions) -> Cont
     finally:
         if id_path:
             os.close(id_file)
+
+
+def _image(context: Context, store: Store, arguments: Arguments) -> Image | str:
+    """Return the image to run, pulled as --pull says."""
+    name, pull = arguments.positionals[0], arguments.text("pull", "missing")
+    if pull != "always" or name == HOST:
+        try:
+            store.find(name)
+        except NotFound:
+            if pull == "never":
+                raise
+        else:
+            return name
+    from lamina.cli.transferring import pull_for_run
+
+    return pull_for_run(context, store, name, platform="", quiet=arguments.flag("quiet"))
 
 
 def _reserve(path: str) -> int:
@@ -103,6 +121,12 @@ COMMAND = Command(
         ),
         Option("cidfile", "write the container's id to a new file", kind=TEXT, value="FILE"),
         Option("explain", "print the shell script that does the same, and do nothing"),
+        Option(
+            "pull",
+            "when to pull the image from its registry (default: missing)",
+            kind=CHOICE,
+            choices=("always", "missing", "never"),
+        ),
         Option("quiet", "say nothing beside what the command says", short="q"),
     ),
     positionals=(Positional("IMAGE", "a name or an id, or host"),),

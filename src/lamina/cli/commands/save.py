@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lamina.cli.options import CHOICE, TEXT, Command, Option, Positional
-from lamina.cli.transferring import binary_output
+from lamina.cli.transferring import binary_output, compression_option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,12 +41,7 @@ COMMAND = Command(
             kind=CHOICE,
             choices=("oci-archive", "docker-archive", "oci-dir"),
         ),
-        Option(
-            "compression",
-            "how to compress layers that did not come compressed (default: none)",
-            kind=CHOICE,
-            choices=("none", "gzip", "zstd"),
-        ),
+        compression_option("none"),
     ),
     positionals=(Positional("IMAGE", "a name or an id", most=None),),
     examples=(

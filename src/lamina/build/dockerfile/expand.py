@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from lamina.build.dockerfile.instructions import (
     Add,
@@ -80,34 +80,38 @@ class Expander:
                     raise DockerfileError(expose.source, word.start, f"{word}: {error}") from error
         return tuple(names)
 
-    def _changes(self, instruction: Instruction) -> dict[str, object]:
+    def _changes(self, instruction: Instruction) -> dict[str, Any]:
         """Return the fields that change, by name."""
+        changes: dict[str, Any] = {}
         source = instruction.source
         match instruction:
             case From():
                 platform = self._optional(instruction.platform, source)
-                return {"image": self.word(instruction.image, source), "platform": platform}
+                changes = {"image": self.word(instruction.image, source), "platform": platform}
             case Env() | Label():
                 pairs = (
                     replace(pair, name=self.word(pair.name, source), value=self.word(pair.value, source))
                     for pair in instruction.pairs
                 )
-                return {"pairs": tuple(pairs)}
+                changes = {"pairs": tuple(pairs)}
             case Copy() | Add():
-                return self._copied(instruction)
+                changes = self._copied(instruction)
             case Expose():
                 words = (word for port in instruction.ports for word in self.words(port, source))
-                return {"ports": tuple(words)}
+                changes = {"ports": tuple(words)}
             case Volume():
-                return {"paths": tuple(self.word(path, source) for path in instruction.paths)}
-        for kind, name in ((Stopsignal, "signal"), (User, "user"), (Workdir, "path")):
-            if isinstance(instruction, kind):
-                return {name: self.word(getattr(instruction, name), source)}
-        return {}
+                changes = {"paths": tuple(self.word(path, source) for path in instruction.paths)}
+            case Stopsignal():
+                changes = {"signal": self.word(instruction.signal, source)}
+            case User():
+                changes = {"user": self.word(instruction.user, source)}
+            case Workdir():
+                changes = {"path": self.word(instruction.path, source)}
+        return changes
 
-    def _copied(self, instruction: Copy | Add) -> dict[str, object]:
+    def _copied(self, instruction: Copy | Add) -> dict[str, Any]:
         source = instruction.source
-        changes: dict[str, object] = {
+        changes: dict[str, Any] = {
             "sources": tuple(self.word(word, source) for word in instruction.sources),
             "destination": self.word(instruction.destination, source),
             "documents": tuple(self._document(document, source) for document in instruction.documents),

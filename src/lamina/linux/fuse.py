@@ -70,6 +70,16 @@ def mount(
     kernel.mount(source, target, f"fuse.{subtype}", flags, ",".join(words))
 
 
+def set_read_ahead(target: str, size: int) -> None:
+    """Let the kernel read `size` bytes ahead on the mount at `target`, once it is served; root alone may (sysfs)."""
+    from lamina.linux.mountinfo import mount_points
+
+    found = [point for point in mount_points() if point.path == target]
+    if found:
+        with open(f"/sys/class/bdi/{found[-1].device}/read_ahead_kb", "w", encoding="ascii") as file:
+            file.write(str(size // 1024))
+
+
 def fusermount(target: str, *, source: str, subtype: str, options: tuple[str, ...]) -> int:
     """Mount on `target` as an ordinary user, and return the connection's descriptor, which the caller closes.
 

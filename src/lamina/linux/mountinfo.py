@@ -6,15 +6,19 @@ import os
 
 
 class MountPoint:
-    """One mount of the calling process's mount namespace. Paths are host paths; `options` are those of the mount."""
+    """One mount of the calling process's mount namespace. Paths are host paths; `options` are those of the mount.
 
-    __slots__ = ("fstype", "id", "options", "parent", "path", "root", "source", "super_options")
+    `device` is the file system's number, "MAJOR:MINOR".
+    """
+
+    __slots__ = ("device", "fstype", "id", "options", "parent", "path", "root", "source", "super_options")
 
     def __init__(self, line: bytes) -> None:
         head, _, tail = line.partition(b" - ")
         fields = head.split(b" ")
         self.id = int(fields[0])
         self.parent = int(fields[1])
+        self.device = fields[2].decode()
         self.root = os.fsdecode(unescape(fields[3]))
         self.path = os.fsdecode(unescape(fields[4]))
         self.options = fields[5].decode().split(",")

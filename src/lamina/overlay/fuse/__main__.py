@@ -62,7 +62,7 @@ def _serve(overlay: Overlay, words: dict[str, object]) -> None:
         file_system.handlers(),
         wanted=WANTED,
         threads=int(str(words["threads"])),
-        on_ready=lambda: _say("serving"),
+        on_ready=lambda: _ready(str(words["target"])),
     )
     session.run()
     file_system.close()
@@ -89,6 +89,16 @@ def _mount(target: str, words: dict[str, object]) -> int:
             raise
         return device.fusermount(target, source="lamina", subtype="lamina", options=options)
     return fd
+
+
+def _ready(target: str) -> None:
+    """Let reads be as large as requests can be, and tell that the mount answers."""
+    if target:
+        try:
+            device.set_read_ahead(target, MAX_DATA)
+        except OSError:  # not root, or no sysfs: reads stay at the kernel's 128 KiB
+            pass
+    _say("serving")
 
 
 def _open_files() -> int:

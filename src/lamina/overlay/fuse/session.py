@@ -109,16 +109,13 @@ class Session:
 
     def _handshake(self, request: Request) -> bool:
         """Answer INIT; False where the mount went away before."""
-        while True:
-            if not self._receive(self.fd, request):
-                return False
-            unique = wire.HEADER_IN.unpack_from(request.buffer)[2]
+        while unique := self._receive(self.fd, request):
             if request.opcode != wire.INIT:
                 self._fail(self.fd, unique, errno.EIO)
                 continue
             major, _, readahead, flags, flags2 = wire.INIT_IN.unpack_from(request.body)
             if major != wire.MAJOR:  # a newer kernel asks again with our number
-                self._reply(self.fd, unique, wire.INIT_OUT.pack(wire.MAJOR, wire.MINOR, *[0] * 11))
+                self._reply(unique, wire.INIT_OUT.pack(wire.MAJOR, wire.MINOR, *[0] * 11))
                 continue
             offered = flags | flags2 << 32 if flags & wire.INIT_EXT else flags
             self.flags = offered & (self._wanted | wire.INIT_EXT | wire.MAX_PAGES | wire.BIG_WRITES | wire.ASYNC_READ)
@@ -137,66 +134,89 @@ class Session:
                 1 if self.flags & wire.PASSTHROUGH else 0,
                 0,
             )
-            self._reply(self.fd, unique, body)
+            self._reply(unique, body)
             return True
+        return False
+
+    def _reply(self, unique: int, body: bytes) -> None:
+        os.write(self.fd, wire.HEADER_OUT.pack(wire.HEADER_OUT.size + len(body), 0, unique) + body)
 
     def _serve(self, fd: int, request: Request) -> None:
+        """Answer requests until the file system is gone: one loop, since a call more would be one for each request."""
         handlers = self._handlers
-        unpack = wire.HEADER_IN.unpack_from
-        while self._receive(fd, request):
-            unique = unpack(request.buffer)[2]
-            handler = handlers.get(request.opcode)
+        unpack, pack = wire.HEADER_IN.unpack_from, wire.HEADER_OUT.pack
+        head, out, view, buffers = wire.HEADER_IN.size, wire.HEADER_OUT.size, request.view, [request.buffer]
+        while True:
+            try:
+                length = os.readv(fd, buffers)
+            except OSError as error:
+                if _is_over(error):
+                    return
+                continue
+            if not length:
+                return
+            _, code, unique, request.node, request.uid, request.gid, request.pid, extensions, _ = unpack(view)
+            request.opcode = code
+            request.body = view[head : length - extensions * 8]
+            handler = handlers.get(code)
             if handler is None:
-                if request.opcode != wire.INTERRUPT:  # requests are short: an interrupted one is answered as it is
+                if code != wire.INTERRUPT:  # requests are short: an interrupted one is answered as it is
                     self._fail(fd, unique, errno.ENOSYS)
                 continue
             try:
                 body = handler(request)
             except OSError as error:
                 self._fail(fd, unique, error.errno or errno.EIO)
+                continue
             except Exception:  # noqa: BLE001  # a defect in one handler must not hang every user of the mount
                 self._on_error(traceback.format_exc())
                 self._fail(fd, unique, errno.EIO)
-            else:
-                if body is not None:
-                    self._reply(fd, unique, body)
+                continue
+            if body is None:
+                continue
+            try:
+                os.writev(fd, (pack(out + len(body), 0, unique), body))
+            except OSError as error:
+                if not _is_nobody_waiting(error):
+                    raise
 
     @staticmethod
-    def _receive(fd: int, request: Request) -> bool:
-        """Read one request; False when the file system is gone."""
+    def _receive(fd: int, request: Request) -> int:
+        """Read one request and return its number; 0 when the file system is gone."""
         while True:
             try:
                 length = os.readv(fd, [request.buffer])
             except OSError as error:
-                if error.errno in _AGAIN:
-                    continue
-                if error.errno in (errno.ENODEV, errno.ECONNABORTED):
-                    return False
-                raise
+                if _is_over(error):
+                    return 0
+                continue
             if not length:
-                return False
-            header = wire.HEADER_IN.unpack_from(request.buffer)
-            _, request.opcode, _, request.node, request.uid, request.gid, request.pid, extensions, _ = header
-            request.body = request.view[wire.HEADER_IN.size : length - extensions * 8]
-            return True
-
-    @staticmethod
-    def _reply(fd: int, unique: int, body: Body) -> None:
-        header = wire.HEADER_OUT.pack(wire.HEADER_OUT.size + len(body), 0, unique)
-        try:
-            os.writev(fd, [header, body])
-        except OSError as error:
-            # ENOENT: the caller was killed meanwhile; ENODEV: unmounted meanwhile. Nobody waits for this reply.
-            if error.errno not in (errno.ENOENT, errno.ENODEV, errno.EINTR):
-                raise
+                return 0
+            _, request.opcode, unique, *_ = wire.HEADER_IN.unpack_from(request.view)
+            request.body = request.view[wire.HEADER_IN.size : length]
+            return int(unique)
 
     @staticmethod
     def _fail(fd: int, unique: int, code: int) -> None:
         try:
             os.write(fd, wire.HEADER_OUT.pack(wire.HEADER_OUT.size, -code, unique))
         except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ENODEV, errno.EINTR):
+            if not _is_nobody_waiting(error):
                 raise
+
+
+def _is_over(error: OSError) -> bool:
+    """Tell whether a failed read means that the file system is gone; raise what nobody expects."""
+    if error.errno in _AGAIN:
+        return False
+    if error.errno in (errno.ENODEV, errno.ECONNABORTED):
+        return True
+    raise error
+
+
+def _is_nobody_waiting(error: OSError) -> bool:
+    """Tell whether a failed reply does not matter: its caller was killed, or the file system unmounted meanwhile."""
+    return error.errno in (errno.ENOENT, errno.ENODEV, errno.EINTR)
 
 
 def _print(text: str) -> None:

@@ -104,7 +104,7 @@ class _Taker:
     def _take_mount(self, path: str) -> None:
         if _is_directory(path):
             self._lay_over(path, [path])
-        else:
+        elif os.path.lexists(path):  # what another mount covers is not there, and a user's FUSE is closed to root
             self._bind(path)
 
     def _take_apart(self, directory: str, hidden: str) -> None:
@@ -155,7 +155,7 @@ class _Taker:
         )
 
     def _bind(self, path: str) -> None:
-        self.steps.append(steps.BindPath(path, path, _READ_ONLY))
+        self.steps.append(steps.BindPath(path, path, _READ_ONLY, or_nothing=True))
 
 
 def _names(directory: str) -> list[str]:

@@ -192,7 +192,7 @@ def plan(
         env.setdefault("APT_CONFIG", APT_CONFIG)
     sources = {inside: f"{directory}/{os.path.basename(inside)}" for inside in etc}
     mounts = [*_system_steps(options, ids), *_file_steps(sources), *_asked_steps(options)]
-    every = [steps.Private(), *base.steps, *mounts, *_guard_steps(options), steps.Pivot()]
+    every = [steps.Private(), *base.steps, *mounts, *_guard_steps(options, base), steps.Pivot()]
     launch = Launch(
         directory=directory,
         root=f"{directory}/merged",
@@ -414,12 +414,14 @@ def _tmpfs_flags(mount: Tmpfs) -> tuple[int, str]:
     return flags, ",".join(data)
 
 
-def _guard_steps(options: RunOptions) -> list[Step]:
+def _guard_steps(options: RunOptions, base: Base) -> list[Step]:
     found: list[Step] = []
     if not options.privileged:
         found += [steps.ReadOnly(path) for path in READ_ONLY]
         found += [steps.Mask(path) for path in MASKED]
-    return found + ([steps.ReadOnly("/")] if options.read_only else [])
+    if options.read_only:
+        found.append(steps.Seal([step.target for step in base.steps if isinstance(step, steps.Stack)]))
+    return found
 
 
 def _attributes(flags: int) -> int:

@@ -19,10 +19,11 @@ class Room:
     """The tree under construction: `path` is the container's root as the host sees it.
 
     `made` gathers the names inside that had to be made as mount targets in the container's own upper; `notes` what a
-    user should know. `hand_over` gives the device of a mounted union to whoever starts its server.
+    user should know; `overlays` where one is mounted. `hand_over` gives the device of a mounted union to whoever starts
+    its server.
     """
 
-    __slots__ = ("_devices", "_root", "hand_over", "made", "namespace", "notes", "path")
+    __slots__ = ("_devices", "_root", "hand_over", "made", "namespace", "notes", "overlays", "path")
 
     def __init__(self, path: str, namespace: MountNamespace, hand_over: Callable[[Overlay, int], None]) -> None:
         self.path = path
@@ -31,6 +32,7 @@ class Room:
         self.made: list[str] = []
         self.notes: list[str] = []
         self._root = -1
+        self.overlays: list[int] = []  # O_PATH descriptors of their roots, open until the command is executed
         self._devices: set[int] = set()  # of the overlays: what is made elsewhere lands in no upper
 
     def enter_root(self) -> None:
@@ -42,7 +44,7 @@ class Room:
         """Note that an overlay is mounted on `target`: what is made in it lands in an upper."""
         place = self.find(target)
         self._devices.add(os.fstat(place).st_dev)
-        os.close(place)
+        self.overlays.append(place)
 
     @property
     def root(self) -> int:

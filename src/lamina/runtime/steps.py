@@ -106,6 +106,8 @@ class Stack(Step):
             self._mount(room, room.path)
             room.enter_root()
             return
+        if self.or_read_only and not os.path.isdir(self.layers[0]):
+            return  # a directory of the host that went away since it was listed
         place = room.ensure(self.target, directory=True)
         try:
             self._mount(room, f"/proc/self/fd/{place}")
@@ -187,15 +189,21 @@ class FileSystem(Step):
 
 
 class BindPath(Step):
-    """Bind a file or directory of the host, with `attributes` (MOUNT_ATTR_) on it and, if a directory, all below it."""
+    """Bind a file or directory of the host, with `attributes` (MOUNT_ATTR_) on it and, if a directory, all below it.
 
-    __slots__ = ("attributes", "create", "source", "target")
+    A source that does not exist is made as a directory with `create`, and left out with `or_nothing`.
+    """
 
-    def __init__(self, source: str, target: str, attributes: int, *, create: bool = False) -> None:
+    __slots__ = ("attributes", "create", "or_nothing", "source", "target")
+
+    def __init__(
+        self, source: str, target: str, attributes: int, *, create: bool = False, or_nothing: bool = False
+    ) -> None:
         self.source = source
         self.target = target
         self.attributes = attributes
         self.create = create
+        self.or_nothing = or_nothing
 
     @property
     def about(self) -> str:  # type: ignore[override]  # a constant elsewhere
@@ -209,6 +217,8 @@ class BindPath(Step):
         try:
             directory = stat.S_ISDIR(os.stat(self.source).st_mode)
         except OSError as error:
+            if self.or_nothing:
+                return
             raise LaminaError("bind into the container", self.source, error) from error
         place = room.ensure(self.target, directory=directory)
         try:
@@ -283,22 +293,15 @@ class Mask(Step):
 
 
 class ReadOnly(Step):
-    """Make what is mounted at a path read-only: the root alone, or a part of /proc through a bind of itself."""
+    """Make a part of /proc read-only through a bind of itself."""
 
     __slots__ = ("target",)
+    about = "settings of the kernel are read-only"
 
     def __init__(self, target: str) -> None:
         self.target = target
 
-    @property
-    def about(self) -> str:  # type: ignore[override]  # a constant elsewhere
-        """The comment, which differs for the root."""
-        return "nothing may be written" if self.target == "/" else "settings of the kernel are read-only"
-
     def do(self, room: Room) -> None:
-        if self.target == "/":
-            _seal(room)
-            return
         try:
             place = room.find(self.target)
         except (FileNotFoundError, NotADirectoryError):
@@ -310,10 +313,25 @@ class ReadOnly(Step):
             os.close(place)
 
     def describe(self, root: str) -> list[str]:
-        if self.target == "/":
-            return [f"mount -o remount,bind,ro,nodev {quote(root)}"]
         target = quote(root + self.target)
         return [f"if [ -e {target} ]; then mount --bind {target} {target}; mount -o remount,bind,ro {target}; fi"]
+
+
+class Seal(Step):
+    """Make the overlays of the tree, which are mounted on `targets`, read-only: once all targets in them are made."""
+
+    __slots__ = ("targets",)
+    about = "nothing may be written"
+
+    def __init__(self, targets: list[str]) -> None:
+        self.targets = targets
+
+    def do(self, room: Room) -> None:
+        for place in room.overlays:
+            _seal(place)
+
+    def describe(self, root: str) -> list[str]:
+        return [f"mount -o remount,bind,ro,nodev {quote(root + target.rstrip('/'))}" for target in self.targets]
 
 
 class Pivot(Step):
@@ -334,14 +352,14 @@ class Pivot(Step):
         return [f"cd {quote(root)}", "pivot_root . .", "umount -l .", "cd /"]
 
 
-def _seal(room: Room) -> None:
+def _seal(place: int) -> None:
     try:
-        kernel.mount_setattr(room.root, "", kernel.AT_EMPTY_PATH, kernel.MOUNT_ATTR_RDONLY)
+        kernel.mount_setattr(place, "", kernel.AT_EMPTY_PATH, kernel.MOUNT_ATTR_RDONLY)
     except OSError as error:
         if error.errno != errno.ENOSYS:
             raise
         flags = kernel.MS_REMOUNT | kernel.MS_BIND | kernel.MS_RDONLY | kernel.MS_NODEV
-        kernel.mount("", f"/proc/self/fd/{room.root}", "", flags)
+        kernel.mount("", f"/proc/self/fd/{place}", "", flags)
 
 
 def _real_directory(room: Room, target: str) -> int:
@@ -361,7 +379,7 @@ def _as_attribute(flag: int) -> int:
 
 
 KINDS: dict[str, type[Step]] = {
-    kind.__name__: kind for kind in (Private, Stack, FileSystem, BindPath, Link, Mask, ReadOnly, Pivot)
+    kind.__name__: kind for kind in (Private, Stack, FileSystem, BindPath, Link, Mask, ReadOnly, Seal, Pivot)
 }
 
 

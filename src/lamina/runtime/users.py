@@ -62,9 +62,10 @@ def read_database(path: str) -> bytes:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return b""
+    if not stat.S_ISREG(os.fstat(fd).st_mode):  # open(2) takes a directory, too, and `open` does not
+        os.close(fd)
+        return b""
     with open(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return b""
         content: bytes = file.read(_MAX_FILE + 1)
     return content if len(content) <= _MAX_FILE else b""
 

@@ -82,6 +82,9 @@ class ArchiveWriter:
 
     def write(self, name: str, size: int, pieces: Iterable[bytes]) -> None:
         """Write a member of exactly `size` bytes."""
+        # Readers that make up a missing directory give it to root, which an ordinary user's may not.
+        for end in (at for at, character in enumerate(name) if character == "/"):
+            self._directory(name[: end + 1])
         entry = Entry(name.encode(), kinds.FILE)
         entry.mode = 0o644
         entry.size = size
@@ -90,6 +93,13 @@ class ArchiveWriter:
             self._put(piece)
         self._put(bytes(padding(size)))
         self._names.add(name)
+
+    def _directory(self, name: str) -> None:
+        if name not in self._names:
+            entry = Entry(name.encode(), kinds.DIRECTORY)
+            entry.mode = 0o755
+            self._put(tarwrite.header(entry))
+            self._names.add(name)
 
     def end(self) -> None:
         """Write the end of the archive."""

@@ -123,31 +123,38 @@ class Branch:
         """Read the directory, whose own mark is `opacity`."""
         found = Scan()
         entries = found.entries
+        special = []
         with self.proc_path(path) as proc, os.scandir(proc) as listing:
             for entry in listing:
-                name = entry.name
                 if entry.is_dir(follow_symlinks=False):
-                    entries[name] = DT_DIR
+                    entries[entry.name] = DT_DIR
                 elif entry.is_file(follow_symlinks=False):
-                    if opacity == b"x" and self._is_xattr_whiteout(join(path, name), entry):
-                        found.whiteouts[name] = name
-                    else:
-                        entries[name] = DT_REG
+                    entries[entry.name] = DT_REG
                 elif entry.is_symlink():
-                    entries[name] = DT_LNK
+                    entries[entry.name] = DT_LNK
                 else:
-                    st = entry.stat(follow_symlinks=False)
-                    if marks.is_whiteout_device(st):
-                        found.whiteouts[name] = name
-                    else:
-                        entries[name] = stat.S_IFMT(st.st_mode) >> 12
-                if name.startswith(marks.WHITEOUT_PREFIX):
-                    _take_named_mark(found, name)
+                    special.append(entry.name)
+        for name in special:
+            self._take_special(found, path, name)
+        if opacity == b"x":
+            for name in [name for name, kind in entries.items() if kind == DT_REG]:
+                if self._is_xattr_whiteout(join(path, name)):
+                    del entries[name]
+                    found.whiteouts[name] = name
+        for name in [name for name in entries if name.startswith(marks.WHITEOUT_PREFIX)]:
+            _take_named_mark(found, name)
         return found
 
-    def _is_xattr_whiteout(self, path: bytes, entry: os.DirEntry[bytes]) -> bool:
+    def _take_special(self, found: Scan, path: bytes, name: bytes) -> None:
+        st = self.stat(join(path, name))
+        if marks.is_whiteout_device(st):
+            found.whiteouts[name] = name
+        else:
+            found.entries[name] = stat.S_IFMT(st.st_mode) >> 12
+
+    def _is_xattr_whiteout(self, path: bytes) -> bool:
         with self.near(path) as (fd, name):
-            return marks.is_whiteout(fd, name, entry.stat(follow_symlinks=False), b"x")
+            return marks.is_whiteout(fd, name, self.stat(path), b"x")
 
 
 def join(path: bytes, name: bytes) -> bytes:

@@ -28,46 +28,49 @@ class Lookup:
 
 def list_places(upper: Place | None, lowers: list[Place]) -> Listing:
     """Return the merged listing of the upper place, if there is one, and the lower places, topmost first."""
-    listing = Listing()
     found: dict[bytes, Found] = {}
     closed: set[bytes] = set()  # names that lower places have no say in
-    below: set[bytes] = set()  # names that the lower places show, among those that the upper has or hides
+    covered: set[bytes] = set()  # names that the lower places show, among those that the upper has or hides
+    touched: set[bytes] = set()
+    whiteouts: dict[bytes, bytes] = {}
     if upper:
         scan = upper.branch.scan(upper.path, upper.opacity)
-        listing.whiteouts = scan.whiteouts
+        whiteouts = scan.whiteouts
+        touched = scan.entries.keys() | whiteouts.keys()
         _take(found, closed, scan, UPPER)
-        touched = scan.entries.keys() | scan.whiteouts.keys()
         if scan.opaque:
             lowers = []
-    else:
-        touched = set()
     decided: set[bytes] = set()  # names of the upper on which a lower place has spoken
     for rank, place in enumerate(lowers):
         scan = place.branch.scan(place.path, place.opacity)
         if touched:
-            below |= touched & scan.entries.keys() - decided
+            covered |= touched & scan.entries.keys() - decided
             decided |= touched & (scan.entries.keys() | scan.whiteouts.keys())
         _take(found, closed, scan, rank)
         if scan.opaque:
             break
-    for name, where in found.items():
-        listing.put(name, where)
-    listing.covered = below
+    listing = Listing(found)
+    listing.whiteouts, listing.covered = whiteouts, covered
     return listing
 
 
 def _take(found: dict[bytes, Found], closed: set[bytes], scan: Scan, rank: int) -> None:
     """Add one place's entries. Its whiteouts act on the places below it, not on its own entries."""
+    shared = {kind: Found([rank], kind) for kind in set(scan.entries.values())}
+    files = []
     for name, kind in scan.entries.items():
         if name in closed:
             continue
         known = found.get(name)
-        if known is None:
-            found[name] = Found([rank], kind)
-        elif kind == DT_DIR:
-            known.ranks.append(rank)
         if kind != DT_DIR:
-            closed.add(name)
+            files.append(name)
+            if known is None:
+                found[name] = shared[kind]
+        elif known is None:
+            found[name] = Found([rank], kind)
+        else:
+            known.ranks.append(rank)
+    closed.update(files)
     closed.update(scan.whiteouts)
 
 

@@ -34,7 +34,10 @@ class Place:
 
 
 class Moves:
-    """How often something was renamed: odd while it happens. What was derived from paths holds while it stays."""
+    """How often what a path leads to changed (by a rename, or since a link or directory went): odd while it happens.
+
+    What was derived from paths holds while it stays.
+    """
 
     __slots__ = ("count",)
 
@@ -150,7 +153,10 @@ class Directory(Node):
 
 
 class Found:
-    """Where a name is: the `ranks` of its directory's places, topmost first (several for a directory), and its type."""
+    """Where a name is: the `ranks` of its directory's places, topmost first (several for a directory), and its type.
+
+    Files of one type in one place share the object.
+    """
 
     __slots__ = ("kind", "ranks")
 
@@ -168,11 +174,11 @@ class Listing:
 
     __slots__ = ("_cookies", "_found", "_index", "_names", "covered", "whiteouts")
 
-    def __init__(self) -> None:
-        self._index: dict[bytes, int] = {}
-        self._names: list[bytes | None] = []
-        self._found: list[Found | Node] = []
-        self._cookies = array("Q")
+    def __init__(self, found: dict[bytes, Found]) -> None:
+        self._names: list[bytes | None] = list(found)
+        self._found: list[Found | Node] = list(found.values())
+        self._index = dict(zip(found, range(len(found)), strict=True))
+        self._cookies = array("Q", range(1, len(found) + 1))
         self.whiteouts: dict[bytes, bytes] = {}
         self.covered: set[bytes] = set()
 
@@ -212,8 +218,7 @@ class Listing:
 
     def entries(self) -> Iterator[tuple[bytes, Found | Node]]:
         """Yield each name with what is known of it, in the order of the cookies."""
-        for _, name, found in self.after(0):
-            yield name, found
+        return ((name, found) for name, found in zip(self._names, self._found, strict=True) if name is not None)
 
     def after(self, cookie: int) -> Iterator[tuple[int, bytes, Found | Node]]:
         """Yield (cookie, name, what is known) of each name whose cookie is larger; names may come and go meanwhile."""

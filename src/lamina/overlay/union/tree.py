@@ -100,7 +100,7 @@ class Tree:
     def _load(self, node: Node) -> Listing:
         assert isinstance(node, Directory)
         if node.dead is not None:
-            return Listing()
+            return Listing({})
         listing = merge.list_places(self._upper_place(node), node.lowers)
         with self.lock:
             if node.listing is None:
@@ -286,7 +286,17 @@ class Tree:
 
     def stat(self, node: Node) -> os.stat_result:
         """Return the state of the real entry; number and links of the union are `node.ino` and `nlink`."""
-        return self.steady(self._stat, node)
+        seen = self.moves.count
+        if not seen & 1:
+            try:
+                st = self._stat(node)
+            except _MOVED:
+                pass
+            else:
+                if seen == self.moves.count:
+                    return st
+        with self.lock:
+            return self._stat(node)
 
     def _stat(self, node: Node) -> os.stat_result:
         if node.pin is not None:

@@ -26,22 +26,30 @@ from lamina.overlay.union.write import Writer
 StrPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 _MAX_LINKS = 40  # MAXSYMLINKS of the kernel
+_FOLDERS = 10_000  # how many paths of directories are remembered
 
 
 class Entry:
-    """An entry of a directory of the union, like os.DirEntry. `name` and `path` are text or bytes as the path asked
-    for.
-    """
+    """An entry of a directory of the union, like os.DirEntry; its name is text or bytes as the path asked for."""
 
-    __slots__ = ("_directory", "_kind", "_raw", "_union", "name", "path")
+    __slots__ = ("_directory", "_kind", "_raw", "_top", "_union")
 
     def __init__(self, union: Union, directory: Directory, raw: bytes, kind: int, top: str | bytes) -> None:
         self._union = union
         self._directory = directory
         self._raw = raw
         self._kind = kind
-        self.name: Any = raw if isinstance(top, bytes) else os.fsdecode(raw)
-        self.path: Any = os.path.join(top, self.name)  # type: ignore[arg-type]  # both text or both bytes
+        self._top = top
+
+    @property
+    def name(self) -> Any:
+        """The name in its directory."""
+        return self._raw if isinstance(self._top, bytes) else os.fsdecode(self._raw)
+
+    @property
+    def path(self) -> Any:
+        """The path: what the directory was asked for by, and the name."""
+        return os.path.join(self._top, self.name)
 
     def __fspath__(self) -> str | bytes:
         path: str | bytes = self.path
@@ -106,6 +114,7 @@ class Union:
     ) -> None:
         self._upper: Upper | None = None
         self._tree: Tree | None = None
+        self._folders: dict[bytes, tuple[int, Directory]] = {}
         paths = [os.fspath(layer) for layer in layers]
         if upper is not None:
             place = None if work is None else os.fspath(work)
@@ -156,10 +165,25 @@ class Union:
     # From paths to nodes.
 
     def _node(self, path: StrPath, *, follow: bool = True) -> Node:
+        head, _, name = (path if isinstance(path, bytes) else os.fsencode(path)).rpartition(b"/")
+        known = self._folders.get(head)
+        if known is not None and known[0] == self.tree.moves.count:
+            found = known[1].listing.get(name) if known[1].listing else None
+            if isinstance(found, Node) and (found.kind != DT_LNK or not follow):
+                return found
         node, name, _ = self._walk(path, follow=follow)
         if node is None:
             raise failed(errno.ENAMETOOLONG if len(name) > 255 else errno.ENOENT, os.fsencode(path))
+        self._remember(head)
         return node
+
+    def _remember(self, head: bytes) -> None:
+        """Keep where a path of a directory leads: it holds until something is renamed, or what leads there removed."""
+        directory = self._walk(head, follow=True)[0]
+        if isinstance(directory, Directory):
+            if len(self._folders) >= _FOLDERS:
+                self._folders.clear()
+            self._folders[head] = (self.tree.moves.count, directory)
 
     def _place(self, path: StrPath) -> tuple[Directory, bytes]:
         """Return the directory and the name of the last component, which need not exist and is not followed."""

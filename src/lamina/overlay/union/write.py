@@ -15,7 +15,7 @@ from collections.abc import Callable
 from lamina.linux.files import RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT
 from lamina.overlay.format import WHITEOUT_PREFIX
 from lamina.overlay.union import make
-from lamina.overlay.union.branch import DT_DIR, join
+from lamina.overlay.union.branch import DT_DIR, DT_LNK, join
 from lamina.overlay.union.copy_up import CopyUp
 from lamina.overlay.union.make import Spec
 from lamina.overlay.union.node import UPPER, Directory, Node, Pin
@@ -172,6 +172,8 @@ class Writer:
             self.copy_up.directory(parent)
             gone = self._before_going(node, parent, name)
             self._hide(parent, name, node)
+            if node.kind == DT_LNK:
+                tree.moves.count += 2
             self._after_going(node, parent, name, gone)
 
     def rmdir(self, parent: Directory, name: bytes) -> None:
@@ -191,6 +193,7 @@ class Writer:
     def _bury(self, node: Directory, st: os.stat_result) -> None:
         node.dead = st
         node.listing = None
+        self._tree.moves.count += 2
 
     def _hide(self, parent: Directory, name: bytes, node: Node) -> None:
         """Take the name out of the upper, and hide it where lower layers show it."""

@@ -1,0 +1,78 @@
+"""A union of ten layers in the process beside os's own calls on a plain directory; and what more layers cost.
+
+python -m bench.inprocess
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.unions import Table
+from lamina.overlay.union.union import Union
+
+_FOLDERS = 20
+_FILES = 1000  # in each folder, over all layers
+
+
+def _layers(top: Path, count: int) -> list[Path]:
+    layers = [top / f"{count}-{number}" for number in range(count)]
+    for folder in range(_FOLDERS):
+        for number in range(_FILES):
+            path = layers[number % count] / f"dir{folder}" / "sub"
+            path.mkdir(parents=True, exist_ok=True)
+            (path / f"file{number}").touch()
+    return layers
+
+
+def _own_folders(top: Path, count: int) -> list[Path]:
+    """Make layers each of which has folders of its own: a lookup should not notice the others."""
+    layers = [top / f"own-{count}-{number}" for number in range(count)]
+    for number in range(2000):
+        path = layers[number % count] / f"of{number % count}"
+        path.mkdir(parents=True, exist_ok=True)
+        (path / f"file{number}").touch()
+    return layers
+
+
+def _fastest(call: Callable[[], object]) -> float:
+    times = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - begin)
+    return min(times)
+
+
+def main() -> None:
+    """Print the table."""
+    table = Table("os")
+    with tempfile.TemporaryDirectory() as folder:
+        top = Path(folder)
+        plain = _layers(top / "plain", 1)[0]
+        folders = [f"dir{number}/sub" for number in range(_FOLDERS)]
+        names = [f"{path}/file{number}" for path in folders for number in range(0, _FILES, 10)]
+        full = [f"{plain}/{name}" for name in names]
+        with Union(_layers(top / "layers", 10)) as union:
+            table.add("stat", "lamina", _fastest(lambda: [union.stat(name) for name in names]))
+            table.add("scandir", "lamina", _fastest(lambda: [list(union.scandir(path)) for path in folders]))
+        table.add("stat", "os", _fastest(lambda: [os.stat(name) for name in full]))
+        table.add("scandir", "os", _fastest(lambda: [list(os.scandir(plain / path)) for path in folders]))
+        for count, label in ((2, "os"), (100, "lamina")):  # two layers are the measure for a hundred
+            layers = _own_folders(top, count)
+            wanted = [f"of{number % count}/file{number}" for number in range(2000)]
+
+            def look_up(layers: list[Path] = layers, wanted: list[str] = wanted) -> None:
+                with Union(layers) as union:
+                    for name in wanted:
+                        union.stat(name)
+
+            table.add("2,000 first lookups, 100 layers beside 2", label, _fastest(look_up))
+    table.print()
+
+
+if __name__ == "__main__":
+    main()

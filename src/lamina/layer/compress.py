@@ -7,6 +7,7 @@ gzip, zstd, xz and tar do. Damage and truncation are `InvalidInput` that names t
 from __future__ import annotations
 
 import os
+import select
 import sys
 from collections.abc import Callable
 from typing import Protocol
@@ -15,6 +16,7 @@ from lamina.errors import InvalidInput
 
 _READ = 1 << 18
 _WRITE = 1 << 20
+_PATIENCE = 100  # milliseconds in which `stop` is noticed
 
 
 class _Decompressor(Protocol):
@@ -50,6 +52,9 @@ class Decompressed:
 
     def __init__(self, fd: int, length: int | None = None) -> None:
         self._fd = fd
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLIN)
+        self._stopped = False
         self._left = sys.maxsize if length is None else length
         self.consumed = 0
         self._pending = b""
@@ -58,6 +63,10 @@ class Decompressed:
         self.compression = sniff(self._pending)
         self._make, self._errors = _codec(self.compression)
         self._codec = self._make() if self._make else None
+
+    def stop(self) -> None:
+        """Let a thread that waits in `read` come back soon, whatever it returns. For another thread to call."""
+        self._stopped = True
 
     def read(self) -> bytes:
         """Return the next piece, b"" at the end."""
@@ -115,6 +124,9 @@ class Decompressed:
         return bool(data)
 
     def _take(self, most: int) -> bytes:
+        while not self._poll.poll(_PATIENCE):  # a pipe may stall for ever; a file is always ready
+            if self._stopped:
+                return b""
         data = os.read(self._fd, min(most, self._left))
         self._left -= len(data)
         self.consumed += len(data)

@@ -37,6 +37,7 @@ class Source:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stopping = True
+        self._stream.stop()
         while self._thread.is_alive():  # a thread that waits for room in the queue gets it
             try:
                 self._queue.get(timeout=0.05)

@@ -29,7 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "requires(*words): what the test cannot do without (see tests/needs.txt)")
     hypothesis.settings.register_profile("default", deadline=None)
     hypothesis.settings.register_profile("ci", deadline=None, derandomize=False, print_blob=True, database=None)
-    hypothesis.settings.register_profile("long", deadline=None, max_examples=5000, print_blob=True)
+    hypothesis.settings.register_profile("long", deadline=None, max_examples=1000, print_blob=True)
     profile = "ci" if os.environ.get("CI") else "default"
     hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", profile))
     set_child_subreaper()  # what a command leaves running becomes a child of this process, and so is seen

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from tests.helpers.unions import LONG_AGO, Actor, Item, answer, inodes, snapshot
 
@@ -157,3 +158,10 @@ def _remove_tree(actor: Actor, path: str) -> None:
         actor.rmdir(path)
     else:
         actor.unlink(path)
+
+
+def run_machine(machine: type[Machine], *, examples: int, steps: int) -> None:
+    """Run a machine that often and that long; as much more often as the profile asks for (`make test-long`)."""
+    often = examples * max(settings().max_examples // 100, 1)
+    run: Callable[..., object] = run_state_machine_as_test  # some versions of hypothesis leave it untyped
+    run(machine, settings=settings(max_examples=often, stateful_step_count=steps, deadline=None))

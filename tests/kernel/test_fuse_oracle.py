@@ -8,12 +8,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
-from hypothesis.stateful import run_state_machine_as_test
 
 from lamina.overlay.fuse.start import start
 from lamina.overlay.stack import Overlay
-from tests.helpers.union_machine import Machine
+from tests.helpers.union_machine import Machine, run_machine
 from tests.helpers.unions import Item, Mounted, make_layer, mount_kernel, snapshot, unmount
 
 pytestmark = pytest.mark.requires("root", "overlay", "fuse")
@@ -85,8 +83,6 @@ def test_same_as_the_kernel(scratch: Path) -> None:
     KernelAndFuse.scratch = scratch
     previous = os.umask(0o022)
     try:
-        run_state_machine_as_test(  # type: ignore[no-untyped-call]  # hypothesis leaves it untyped
-            KernelAndFuse, settings=settings(max_examples=20, stateful_step_count=30, deadline=None)
-        )
+        run_machine(KernelAndFuse, examples=20, steps=30)
     finally:
         os.umask(previous)

@@ -8,11 +8,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
-from hypothesis.stateful import run_state_machine_as_test
 
 from lamina.overlay.union.union import Union
-from tests.helpers.union_machine import Machine
+from tests.helpers.union_machine import Machine, run_machine
 from tests.helpers.unions import InProcess, Item, Mounted, make_layer, mount_kernel, snapshot, unmount
 
 pytestmark = pytest.mark.requires("root", "overlay")
@@ -73,8 +71,6 @@ def test_same_as_the_kernel(scratch: Path) -> None:
     KernelAndUnion.scratch = scratch
     previous = os.umask(0o022)
     try:
-        run_state_machine_as_test(  # type: ignore[no-untyped-call]  # hypothesis leaves it untyped
-            KernelAndUnion, settings=settings(max_examples=50, stateful_step_count=25, deadline=None)
-        )
+        run_machine(KernelAndUnion, examples=50, steps=25)
     finally:
         os.umask(previous)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import threading
 
 from lamina.overlay.union.copy_up import CopyUp
@@ -48,7 +49,8 @@ class Files:
             return file
         with self._tree.lock:
             upper = node.rank == UPPER and node.data is None
-            return self._keep(node, OpenFile(self._tree.open(node, os.O_RDONLY), upper=upper, writable=False))
+            fd = _open_anyhow(self._tree, node, os.O_RDONLY)
+            return self._keep(node, OpenFile(fd, upper=upper, writable=False))
 
     def writing(self, node: Node, *, size: int | None = None) -> OpenFile:
         """Return the file for writing, copied up first; with `size` only so much of its data is."""
@@ -59,10 +61,7 @@ class Files:
             raise failed(errno.EROFS, node.name)
         with self._tree.lock:
             self._copy_up.node(node, size=size)
-            try:
-                fd = self._tree.open(node, os.O_RDWR)
-            except PermissionError:  # the server is no superuser, and the file's own mode closes it to its owner
-                fd = self._tree.open(node, os.O_WRONLY)
+            fd = _open_anyhow(self._tree, node, os.O_RDWR)
             return self._keep(node, OpenFile(fd, upper=True, writable=True))
 
     def _keep(self, node: Node, file: OpenFile) -> OpenFile:
@@ -83,3 +82,31 @@ class Files:
         """Close all of them."""
         with self._lock:
             self._open.clear()
+
+
+def _open_anyhow(tree: Tree, node: Node, flags: int) -> int:
+    """Open a file that the kernel has let its caller open, also where its mode closes it to a server that owns it.
+
+    The mode was checked when the caller opened, which was before it changed, or before the file was made (0444 and
+    O_WRONLY at once is allowed). A superuser's server needs none of this.
+    """
+    try:
+        return tree.open(node, flags)
+    except PermissionError:
+        if node.rank != UPPER:
+            raise
+    if node.pin is not None:
+        directory, path = None, b"/proc/self/fd/%d" % node.pin.fd
+        return _open_with_mode(directory, path, flags)
+    branch, path = tree.where(node)
+    with branch.near(path) as (directory, name):
+        return _open_with_mode(directory, name, flags | os.O_NOFOLLOW)
+
+
+def _open_with_mode(directory: int | None, path: bytes, flags: int) -> int:
+    mode = stat.S_IMODE(os.stat(path, dir_fd=directory, follow_symlinks=directory is None).st_mode)
+    os.chmod(path, mode | stat.S_IRUSR | stat.S_IWUSR, dir_fd=directory)
+    try:
+        return os.open(path, flags | os.O_CLOEXEC, dir_fd=directory)
+    finally:
+        os.chmod(path, mode, dir_fd=directory)

@@ -1,0 +1,107 @@
+"""Our mount for ordinary users: through fusermount3, and as root of a user namespace of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lamina.linux.fuse import fusermount_unmount
+from lamina.overlay.fuse.start import start
+from lamina.overlay.stack import Overlay
+
+pytestmark = pytest.mark.requires("user", "fuse")
+
+_WORK = """
+import os, stat, sys
+os.chdir(sys.argv[1])
+os.rename("dir", "moved")
+assert sorted(os.listdir("moved")) == ["inside"]
+os.mkdir("dir")
+assert os.listdir("dir") == []
+os.unlink("file")
+with open("file", "w") as made:
+    made.write("new")
+fd = os.open("object", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444)  # as git makes its objects
+os.write(fd, b"x" * 5000)
+os.close(fd)
+with open("object", "rb") as made:
+    assert made.read() == b"x" * 5000
+assert stat.S_IMODE(os.stat("object").st_mode) == 0o444
+try:
+    open("object", "wb")
+    assert os.geteuid() == 0
+except PermissionError:
+    assert os.geteuid() != 0
+os.setxattr("file", "user.x", b"1")
+assert os.listxattr("moved") == []
+os.rename("twin", "moved/twin")
+with open("twin2", "w") as other:
+    other.write("both")
+with open("moved/twin") as other:
+    assert other.read() == "both"
+print("done", os.stat("file").st_uid == os.geteuid())
+"""
+
+
+def _prepare(top: Path) -> Overlay:
+    for name in ("lower/dir", "upper", "work", "merged"):
+        (top / name).mkdir(parents=True)
+    (top / "lower/dir/inside").write_text("inside")
+    (top / "lower/file").write_text("old")
+    (top / "lower/twin").write_text("twin")
+    os.link(top / "lower/twin", top / "lower/twin2")
+    return Overlay([str(top / "lower")], upper=str(top / "upper"), work=str(top / "work"))
+
+
+def _check(top: Path) -> None:
+    assert (top / "lower/file").read_text() == "old"
+    assert (top / "upper/file").read_text() == "new"
+    assert os.getxattr(top / "upper/moved", "user.overlay.redirect") == b"/dir"
+    assert os.getxattr(top / "upper/dir", "user.overlay.opaque") == b"y"
+
+
+@pytest.mark.requires("fusermount3")
+def test_through_fusermount(scratch: Path) -> None:
+    server = start(_prepare(scratch), str(scratch / "merged"))
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _WORK, str(scratch / "merged")], capture_output=True, text=True, check=False
+        )
+    finally:
+        fusermount_unmount(str(scratch / "merged"))
+        assert server.wait_end() == 0
+    assert (done.stdout, done.stderr) == ("done True\n", "")
+    _check(scratch)
+
+
+_IN_NAMESPACE = """
+import json, subprocess, sys
+from lamina.linux.mount import umount2
+from lamina.overlay.fuse.start import start
+from lamina.overlay.stack import Overlay
+overlay, target, work = Overlay(**json.loads(sys.argv[1])), sys.argv[2], sys.argv[3]
+server = start(overlay, target, allow_other=True)
+status = subprocess.run([sys.executable, "-c", work, target]).returncode
+umount2(target, 0)
+sys.exit(server.wait_end() or status)
+"""
+
+
+@pytest.mark.requires("userns", "unshare")
+def test_in_a_user_namespace(scratch: Path) -> None:
+    plain = json.dumps(_prepare(scratch).plain())
+    words = ["unshare", "--user", "--map-root-user", "--mount", "--propagation", "private", sys.executable, "-c"]
+    done = subprocess.run(
+        [*words, _IN_NAMESPACE, plain, str(scratch / "merged"), _WORK],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert (done.stdout, done.stderr) == ("done True\n", "")
+    _check(scratch)

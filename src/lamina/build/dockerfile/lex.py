@@ -40,18 +40,19 @@ class LogicalLine:
 class Lexer:
     """The lines of one file, read once from top to bottom.
 
-    `source`, `directives` and `escape` are there from the beginning. Raises DockerfileError: at once for a file or line
+    `source`, `directives` and `escape` are there from the beginning. A text that is a part of a file has no directives:
+    its `escape` is given. Raises DockerfileError: at once for a file or line
     that is too long, for binary content and for a wrong directive.
     """
 
-    def __init__(self, data: bytes | str, name: str) -> None:
+    def __init__(self, data: bytes | str, name: str, escape: str | None = None) -> None:
         raw = _split(data, name)
         self._lines = [line.decode("utf-8", "surrogateescape") for line in raw]
         self.source = Source(name, tuple(line.rstrip("\r\n") for line in self._lines))
         self._refuse_binary()
         self._next = 0  # index of the line to be read
-        self.directives = self._read_directives()
-        self.escape = next((found.value for found in self.directives if found.name == "escape"), "\\")
+        self.directives = self._read_directives() if escape is None else ()
+        self.escape = escape or next((found.value for found in self.directives if found.name == "escape"), "\\")
         self._continued = re.compile(rf"(?<!{re.escape(self.escape)}){re.escape(self.escape)}[ \t]*\Z")
         self._comments: list[str] = []
 

@@ -52,28 +52,34 @@ def parse(data: bytes | str, name: str = "Dockerfile") -> Dockerfile:
     )
 
 
+def parse_instruction(text: str, name: str, *, escape: str = "\\") -> Instruction:
+    """Return the one instruction that `text` is, here-documents included. Raises DockerfileError."""
+    reader = _Reader(text, name, escape)
+    instruction = reader.next()
+    if instruction is None:
+        raise DockerfileError(reader.lexer.source, START, "nothing: expected an instruction")
+    following = reader.next()
+    if following is not None:
+        raise DockerfileError(reader.lexer.source, following.span.start, "a second instruction: expected one alone")
+    return instruction
+
+
 def parse_trigger(text: str, name: str) -> Instruction:
     """Return the instruction that an image's OnBuild entry is; `name` is what messages call it.
 
     Raises DockerfileError, also for more than one instruction and for a FROM.
     """
-    reader = _Reader(text, name)
-    instruction = reader.next()
-    if instruction is None:
-        raise DockerfileError(reader.lexer.source, START, "an empty trigger: expected an instruction")
+    instruction = parse_instruction(text, name)
     if isinstance(instruction, From):
-        raise DockerfileError(reader.lexer.source, instruction.span.start, "FROM is not allowed after ONBUILD")
-    following = reader.next()
-    if following is not None:
-        raise DockerfileError(reader.lexer.source, following.span.start, "a second instruction in one trigger")
+        raise DockerfileError(instruction.source, instruction.span.start, "FROM is not allowed after ONBUILD")
     return instruction
 
 
 class _Reader:
     """Reads one instruction after the other."""
 
-    def __init__(self, data: bytes | str, name: str) -> None:
-        self.lexer = Lexer(data, name)
+    def __init__(self, data: bytes | str, name: str, escape: str | None = None) -> None:
+        self.lexer = Lexer(data, name, escape)
         self.gaps: list[Position] = []
 
     def next(self) -> Instruction | None:

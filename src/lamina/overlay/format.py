@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 TRUSTED = "trusted.overlay."
 USER = "user.overlay."
 
+#: Our own mark of an upper's root: some directory in it is redirected.
+REDIRECTS = b"redirects"
+
 _SPACES = (b"trusted.overlay.", b"user.overlay.")
 _FUSE_OPAQUE = b"user.fuseoverlayfs.opaque"
 
@@ -96,6 +99,14 @@ def redirect_of(fd: int, *, at: bytes = b"") -> bytes | None:
     if b"/" in parts[0] or any(part in (b"", b".", b"..") for part in parts) or b"\0" in value:
         raise OSError(errno.EINVAL, "the overlay redirect is not a path in the stack", os.fsdecode(value))
     return value
+
+
+def has_redirects(fd: int, space: str) -> bool:
+    """Tell whether the root `fd` of an upper says that directories in it are redirected, by marks of `space`.
+
+    This mark is ours (docs/formats/upper.md): whoever mounts an upper can ask for it without looking at all of it.
+    """
+    return _get(fd, space.encode() + REDIRECTS, b"") is not None
 
 
 def is_metacopy(fd: int, *, at: bytes = b"") -> bool:

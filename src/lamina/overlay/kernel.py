@@ -12,6 +12,8 @@ import os
 
 from lamina.errors import LaminaError, Unsupported, shown
 from lamina.linux import mount as kernel
+from lamina.linux.xattr import setxattr
+from lamina.overlay import format as marks
 from lamina.overlay.stack import MAX_LOWER, Overlay
 
 TYPE_CHECKING = False
@@ -67,11 +69,46 @@ def mount(overlay: Overlay, target: str, *, attributes: int = 0) -> None:
     if len(overlay.layers) == 1 and not overlay.upper:
         _bind_read_only(overlay.layers[0], target, attributes)
         return
+    overlay = settle_renames(overlay, target)
     try:
         with Opened(overlay) as opened:
             _mount_opened(overlay, opened, target, attributes)
     except OSError as error:
         raise refusal(overlay, target, error) from error
+
+
+def settle_renames(overlay: Overlay, target: str) -> Overlay:
+    """Return the overlay with the kernel's option for what is to become, or became, of renamed lower directories.
+
+    The kernel follows redirects for root of the first user namespace alone, by marks in trusted.overlay.*. Raises
+    Unsupported where the upper has some that it would refuse to follow: each such directory would answer EPERM.
+    """
+    if not overlay.upper:
+        return overlay
+    with _Path(overlay.upper) as fd:
+        trusted, user = marks.has_redirects(fd, marks.TRUSTED), marks.has_redirects(fd, marks.USER)
+    wanted = overlay.renames == "redirect"
+    if user or (overlay.userxattr and (trusted or wanted)):
+        reason = "the kernel's driver follows renamed directories for root alone"
+        if user or trusted:
+            reason = f"{overlay.upper} has renamed directories, which the kernel's driver follows for root alone"
+        raise Unsupported("mount the overlay on", target, reason, "lamina upper flatten …, or --driver fuse")
+    if not trusted and not overlay.renames:
+        return overlay
+    if overlay.userxattr:  # where it never makes redirects, and takes no option
+        return overlay
+    others = [option for option in overlay.options if option[0] != "redirect_dir"]
+    value = "on" if trusted or wanted else "nofollow"
+    if wanted and not trusted:
+        with _Path(overlay.upper) as fd:
+            setxattr(fd, marks.TRUSTED.encode() + marks.REDIRECTS, b"y")
+    return Overlay(
+        overlay.layers,
+        upper=overlay.upper,
+        work=overlay.work,
+        userxattr=overlay.userxattr,
+        options=[*others, ("redirect_dir", value)],
+    )
 
 
 def _mount_opened(overlay: Overlay, opened: Opened, target: str, attributes: int) -> None:

@@ -20,9 +20,11 @@ class Overlay:
     `layers` are the read-only lower directories, base first. Without `upper` the union is read-only; with it, `work` is
     an empty directory on the same mount. `userxattr` says that marks are kept in user.overlay.*, as a mount in a user
     namespace must; `options` are further options of the kernel's driver, ("volatile", "") for one without a value.
+    `renames` is what becomes of a directory of the layers that is renamed: "redirect" (a mark says where its contents
+    are), "copy" (all of it is copied up), or "" for what the driver does by itself.
     """
 
-    __slots__ = ("layers", "options", "upper", "userxattr", "work")
+    __slots__ = ("layers", "options", "renames", "upper", "userxattr", "work")
 
     def __init__(
         self,
@@ -32,6 +34,7 @@ class Overlay:
         work: str = "",
         userxattr: bool = False,
         options: list[tuple[str, str]] | tuple[tuple[str, str], ...] = (),
+        renames: str = "",
     ) -> None:
         # A layer that stands twice adds nothing below itself, and the kernel refuses it (ELOOP): the upper one stays.
         self.layers = tuple(reversed(tuple(dict.fromkeys(reversed(layers)))))
@@ -39,6 +42,7 @@ class Overlay:
         self.work = work
         self.userxattr = userxattr
         self.options = tuple((name, value) for name, value in options)
+        self.renames = renames
 
     def check(self) -> None:
         """Raise InvalidInput where a driver could only answer EINVAL: a directory that is missing or is none."""

@@ -54,7 +54,9 @@ def _serve(overlay: Overlay, words: dict[str, object]) -> None:
             sync=not volatile,
         )
     tree = Tree(list(overlay.layers), upper)
-    file_system = FileSystem(tree, upper, open_files=_open_files(), sync=not volatile)
+    file_system = FileSystem(
+        tree, upper, open_files=_open_files(), sync=not volatile, copy_renamed=overlay.renames == "copy"
+    )
     device_fd = int(str(words["device"]))
     fd = device_fd if device_fd >= 0 else _mount(str(words["target"]), words)
     session = Session(

@@ -53,13 +53,24 @@ _PRIVILEGED = stat.S_ISUID | stat.S_ISGID
 class FileSystem:
     """Answers requests from `tree`, and changes it through `upper` if there is one.
 
-    `open_files` bounds the descriptors that are kept. `sync` says whether fsync reaches the disk (not if volatile).
+    `open_files` bounds the descriptors that are kept. `sync` says whether fsync reaches the disk (not if volatile),
+    `copy_renamed` what becomes of a lower directory that is renamed.
     """
 
-    def __init__(self, tree: Tree, upper: Upper | None, *, open_files: int = 1024, sync: bool = True) -> None:
+    def __init__(
+        self,
+        tree: Tree,
+        upper: Upper | None,
+        *,
+        open_files: int = 1024,
+        sync: bool = True,
+        copy_renamed: bool = False,
+    ) -> None:
         self._tree = tree
         self._sync = sync
-        self._writer = Writer(tree, upper, kept=lambda node: node.lookups > 0) if upper else None
+        self._writer = None
+        if upper:
+            self._writer = Writer(tree, upper, kept=lambda node: node.lookups > 0, copy_renamed=copy_renamed)
         copy_up = self._writer.copy_up if self._writer else None
         self._attributes = Attributes(tree, copy_up)
         self._files = Files(tree, copy_up, limit=open_files)

@@ -7,6 +7,7 @@ layer in use. The root is held by a descriptor, so a mount that is laid over it 
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -105,6 +106,31 @@ class Branch:
             return
         with self.near(path) as (fd, name):
             yield b"/proc/self/fd/%d/%b" % (fd, name)
+
+    def names(self, path: bytes) -> list[bytes]:
+        """Return the names in the directory as they lie on disk, sorted."""
+        with self.proc_path(path) as proc:
+            return sorted(os.listdir(proc))
+
+    def remove(self, path: bytes) -> None:
+        """Remove the entry with all that is in it; its absence is accepted."""
+        pending = [path]
+        while pending:
+            with self.near(pending[-1]) as (fd, name):
+                try:
+                    os.unlink(name, dir_fd=fd)
+                except FileNotFoundError:
+                    pass
+                except (IsADirectoryError, PermissionError):
+                    try:
+                        os.rmdir(name, dir_fd=fd)
+                    except OSError as error:
+                        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                            raise
+                        above = pending[-1]
+                        pending += [join(above, below) for below in self.names(above)]
+                        continue
+            pending.pop()
 
     def marks_of(self, path: bytes) -> Marks:
         """Return the marks of the directory, but for an entry `.wh..wh..opq`, which `scan` sees."""

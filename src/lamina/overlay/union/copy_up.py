@@ -152,6 +152,22 @@ class CopyUp:
         self._publish(node, temp)
         node.rank = UPPER
 
+    def name(self, node: Node, parent: Directory, name: bytes) -> None:
+        """Make the very name of the node be in the upper."""
+        self.node(node)
+        if node.index and not self.has_name(node, join(parent.upper_path(), name)):
+            self.link_up(node, parent, name)
+
+    def has_name(self, node: Node, path: bytes) -> bool:
+        """Tell whether the name of the node whose path is `path` is in the upper."""
+        if not node.index:
+            return node.rank == UPPER
+        try:
+            self._upper.branch.stat(path)
+        except FileNotFoundError:
+            return False
+        return True
+
     def link_up(self, node: Node, parent: Directory, name: bytes) -> None:
         """Make the name of an indexed node be in the upper, whose data already are."""
         upper = self._upper

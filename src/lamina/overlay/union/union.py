@@ -11,7 +11,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from lamina.overlay.format import META_PREFIX
 from lamina.overlay.union.attributes import Attributes
@@ -99,8 +99,10 @@ class Union:
 
     `work` is an empty directory on the upper's file system; without one a temporary directory stands beside the upper
     while the union is open, and a copied-up file parts from its hard links in a layer, as with the kernel's driver.
-    Marks are written as `userxattr` says, or else as this process may. The layers must not change meanwhile, nor the
-    upper by anybody else. Use it as a context manager, or `close` it; it may be used by several threads.
+    Marks are written as `userxattr` says, or else as this process may. A directory of a layer that is renamed is
+    redirected, or with `renames="copy"` copied up, which the kernel's driver can show to anybody. The layers must not
+    change meanwhile, nor the upper by anybody else. Use it as a context manager, or `close` it; it may be used by
+    several threads.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class Union:
         work: str | os.PathLike[str] | None = None,
         userxattr: bool | None = None,
         sync: bool = True,
+        renames: Literal["redirect", "copy"] = "redirect",
     ) -> None:
         self._upper: Upper | None = None
         self._tree: Tree | None = None
@@ -124,7 +127,7 @@ class Union:
         except BaseException:
             self.close()
             raise
-        self._writer = Writer(self._tree, self._upper) if self._upper else None
+        self._writer = Writer(self._tree, self._upper, copy_renamed=renames == "copy") if self._upper else None
         self._attributes = Attributes(self._tree, self._writer.copy_up if self._writer else None)
 
     def close(self) -> None:

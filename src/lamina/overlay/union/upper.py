@@ -23,6 +23,8 @@ from lamina.overlay.union.branch import Branch
 
 _TEMP = b"work"
 INDEX = b"index"
+#: Stands in `work/incompat` while the upper is being merged into a layer: neither the kernel nor we mount it then.
+MERGING = b"lamina-merge"
 
 # mknod of the whiteout device where neither the file system nor the user namespace lets it be made.
 _NO_DEVICES = (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP)
@@ -36,7 +38,9 @@ class Upper:
     upper, and removed by `close`.
     """
 
-    __slots__ = ("_counter", "_lock", "_made", "_whiteout", "branch", "indexed", "space", "sync", "work")
+    __slots__ = (
+        "_counter", "_lock", "_made", "_redirects", "_whiteout", "branch", "indexed", "space", "sync", "work",
+    )  # fmt: skip
 
     def __init__(self, root: str, work: str | None, index: int, *, userxattr: bool | None, sync: bool) -> None:
         self.branch = Branch(root, index)
@@ -45,9 +49,10 @@ class Upper:
         self._counter = itertools.count()
         self._whiteout = b""
         self._made = ""
+        self._redirects = False
         self._lock = -1
         try:
-            self._lock = _lock(root)
+            self._lock = lock(root)
             if work is None:
                 work = self._made = _beside(root)
             self.work = Branch(work, index)
@@ -88,6 +93,7 @@ class Upper:
             except FileExistsError:
                 # The kernel makes them with mode 0, which is closed to an owner without CAP_DAC_OVERRIDE.
                 os.chmod(name, 0o700, dir_fd=self.work.fd)
+        check_features(self.work)
         self._empty(_TEMP)
 
     def _may_trust(self) -> bool:
@@ -131,26 +137,11 @@ class Upper:
 
     def discard(self, temp: bytes) -> None:
         """Remove an entry of the work directory with all that is in it; its absence is accepted."""
-        try:
-            os.unlink(temp, dir_fd=self.work.fd)
-        except FileNotFoundError:
-            return
-        except (IsADirectoryError, PermissionError):
-            self._empty(temp)
-            os.rmdir(temp, dir_fd=self.work.fd)
+        self.work.remove(temp)
 
     def _empty(self, path: bytes) -> None:
-        with self.work.proc_path(path) as proc, os.scandir(proc) as entries:
-            inside = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
-        for name, is_directory in inside:
-            below = path + b"/" + name
-            if is_directory:
-                self._empty(below)
-                with self.work.near(below) as (fd, short):
-                    os.rmdir(short, dir_fd=fd)
-            else:
-                with self.work.near(below) as (fd, short):
-                    os.unlink(short, dir_fd=fd)
+        for name in self.work.names(path):
+            self.work.remove(path + b"/" + name)
 
     def whiteout(self, directory: bytes, name: bytes) -> bool:
         """Make `name`, which does not exist in the upper's `directory`, a whiteout. True where it is an xattr whiteout.
@@ -235,6 +226,18 @@ class Upper:
         """Set `overlay.MARK` of an entry."""
         self.set_xattr(branch, path, self.space.encode() + mark, value)
 
+    def remove_mark(self, branch: Branch, path: bytes, mark: bytes) -> None:
+        """Remove `overlay.MARK` of an entry; its absence is accepted."""
+        with suppress(OSError):  # none set, none supported, none for this type of entry
+            self.remove_xattr(branch, path, self.space.encode() + mark)
+
+    def redirect(self, path: bytes, origin: bytes) -> None:
+        """Let the directory at `path` say that the lower layers have it at `origin`, and the upper that it has such."""
+        if not self._redirects:
+            self.set_mark(self.branch, b"", marks.REDIRECTS, b"y")
+            self._redirects = True
+        self.set_mark(self.branch, path, b"redirect", b"/" + origin)
+
     def get_mark(self, branch: Branch, path: bytes, mark: bytes) -> bytes | None:
         """Return `overlay.MARK` of an entry, or None."""
         try:
@@ -268,8 +271,23 @@ def exchange(upper: Upper, temp: bytes, path: bytes) -> None:
     upper.publish(temp, path, RENAME_EXCHANGE)
 
 
-def _lock(root: str) -> int:
-    """Take the upper for this process; the kernel would let two mounts damage it."""
+def check_features(work: Branch) -> None:
+    """Raise InvalidInput where the work directory says that this upper cannot be mounted, as the kernel reads it."""
+    try:
+        names = work.names(b"work/incompat")
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if names:
+        hint = "lamina upper merge … finishes the merge" if names[0] == MERGING else "lamina upper check --repair …"
+        reason = f"it has the mark {os.fsdecode(names[0])!r}, which forbids to mount this upper"
+        raise InvalidInput("use the work directory", os.readlink(f"/proc/self/fd/{work.fd}"), reason, hint)
+
+
+def lock(root: str) -> int:
+    """Take the upper for this process until the descriptor is closed; the kernel would let two mounts damage it.
+
+    Conflict where another union has it.
+    """
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -17,6 +17,7 @@ from lamina.overlay.format import WHITEOUT_PREFIX
 from lamina.overlay.union import make
 from lamina.overlay.union.branch import DT_DIR, DT_LNK, join
 from lamina.overlay.union.copy_up import CopyUp
+from lamina.overlay.union.detach import detach
 from lamina.overlay.union.make import Spec
 from lamina.overlay.union.node import UPPER, Directory, Node, Pin
 from lamina.overlay.union.tree import Tree, failed
@@ -35,12 +36,16 @@ def _not_kept(_: Node) -> bool:
 class Writer:
     """Changes names of `tree` in its upper. Each method takes the tree's lock.
 
-    `kept` tells whether somebody may still use a node whose last name goes: its inode is then kept open.
+    `kept` tells whether somebody may still use a node whose last name goes: its inode is then kept open. With
+    `copy_renamed` a lower directory that is renamed is copied up with all that is in it, instead of redirected.
     """
 
-    __slots__ = ("_kept", "_tree", "_upper", "copy_up")
+    __slots__ = ("_copy_renamed", "_kept", "_tree", "_upper", "copy_up")
 
-    def __init__(self, tree: Tree, upper: Upper, *, kept: Callable[[Node], bool] = _not_kept) -> None:
+    def __init__(
+        self, tree: Tree, upper: Upper, *, kept: Callable[[Node], bool] = _not_kept, copy_renamed: bool = False
+    ) -> None:
+        self._copy_renamed = copy_renamed
         self._tree = tree
         self._upper = upper
         self._kept = kept
@@ -199,7 +204,7 @@ class Writer:
         """Take the name out of the upper, and hide it where lower layers show it."""
         listing = self._tree.listing(parent)
         path = join(parent.upper_path(), name)
-        here = self._is_in_upper(node, path)
+        here = self.copy_up.has_name(node, path)
         below = not here or name in listing.covered
         if not here:
             self._write_whiteout(parent, name)
@@ -211,15 +216,6 @@ class Writer:
         if below:
             listing.covered.add(name)
             listing.whiteouts[name] = name
-
-    def _is_in_upper(self, node: Node, path: bytes) -> bool:
-        if not node.index:
-            return node.rank == UPPER
-        try:
-            self._upper.branch.stat(path)
-        except FileNotFoundError:
-            return False
-        return True
 
     def _write_whiteout(self, parent: Directory, name: bytes) -> None:
         if self._upper.whiteout(parent.upper_path(), name):
@@ -305,7 +301,9 @@ class Writer:
                 return
             for node, parent, name in ((source, old_parent, old_name), (target, new_parent, new_name)):
                 if node is not None and (node is source or flags & RENAME_EXCHANGE):
-                    self._bring_up(node, parent, name)
+                    self.copy_up.name(node, parent, name)
+                    if self._copy_renamed and isinstance(node, Directory) and node.lowers:
+                        detach(tree, upper=self._upper, copy_up=self.copy_up, top=node)
             self.copy_up.directory(new_parent)
             self._copied_from(old_parent, new_parent)
             tree.moves.count += 1
@@ -347,12 +345,6 @@ class Writer:
             if len(self._tree.listing(target)):
                 raise failed(errno.ENOTEMPTY, new_name)
 
-    def _bring_up(self, node: Node, parent: Directory, name: bytes) -> None:
-        """Make the very name be in the upper."""
-        self.copy_up.node(node)
-        if node.index and not self._is_in_upper(node, join(parent.upper_path(), name)):
-            self.copy_up.link_up(node, parent, name)
-
     def _prepare_moved(self, node: Node, *, covered: bool) -> None:
         """Let a directory that moves keep its own lower ones, and hide those of the name that it gets."""
         if not isinstance(node, Directory):
@@ -361,7 +353,7 @@ class Writer:
         if node.lowers:
             if node.origin is None or len(node.origin) > _MAX_REDIRECT:
                 raise failed(errno.EXDEV, node.name)
-            upper.set_mark(upper.branch, node.upper_path(), b"redirect", b"/" + node.origin)
+            upper.redirect(node.upper_path(), node.origin)
             node.ranks = [UPPER]
         elif covered and node.opacity != b"y":
             upper.set_mark(upper.branch, node.upper_path(), b"opaque", b"y")
@@ -379,7 +371,9 @@ class Writer:
             buried = tree.stat(target)
         elif target is not None:
             gone = self._before_going(target, *new)
-        new_below = new[1] in new_listing.covered or (target is not None and not self._is_in_upper(target, _path(new)))
+        new_below = new[1] in new_listing.covered or (
+            target is not None and not self.copy_up.has_name(target, _path(new))
+        )
         self._prepare_moved(source, covered=new_below)
         over_whiteout = new_listing.whiteouts.get(new[1]) == new[1]
         if isinstance(source, Directory) and over_whiteout:

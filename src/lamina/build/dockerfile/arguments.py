@@ -94,8 +94,7 @@ def declare(
             filler = Expander(known, escape=escape)
             value = filler.word(declaration.value, arg.source).text
             if expander is not None:
-                expander.used |= filler.used
-                expander.missing |= filler.missing
+                expander.add(filler.used, filler.missing)
         else:
             value = global_values.get(name)
         argument = Argument(name, value)

@@ -10,7 +10,7 @@ and ENTRYPOINT belongs to the shell.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -40,15 +40,15 @@ _Kind = TypeVar("_Kind", bound=Instruction)
 class Expander:
     """Fills in the values of `variables`; `escape` is the file's escape character.
 
-    `used` and `missing` collect the names of the variables that were asked for and found, or not found. All methods
-    raise DockerfileError at what cannot be read.
+    `used` collects the names of the variables that were asked for and found; `missing` those that were not, each with
+    the place that asked first. All methods raise DockerfileError at what cannot be read.
     """
 
     def __init__(self, variables: Mapping[str, str], *, escape: str = "\\") -> None:
         self._variables = variables
         self._rules = Rules(escape)
         self.used: set[str] = set()
-        self.missing: set[str] = set()
+        self.missing: dict[str, Position] = {}
 
     def instruction(self, instruction: _Kind) -> _Kind:
         """Return the instruction with its words expanded; itself, where it has none that are."""
@@ -79,6 +79,11 @@ class Expander:
                 except BadPort as error:
                     raise DockerfileError(expose.source, word.start, f"{word}: {error}") from error
         return tuple(names)
+
+    def add(self, used: Iterable[str], missing: Mapping[str, Position]) -> None:
+        """Count variables that were asked for elsewhere as asked for here."""
+        self.used.update(used)
+        self.missing = {**missing, **self.missing}
 
     def _changes(self, instruction: Instruction) -> dict[str, Any]:
         """Return the fields that change, by name."""
@@ -137,8 +142,7 @@ class Expander:
         return self._note(expand_word(word, self._variables, source, self._rules))
 
     def _note(self, expansion: Expansion) -> Expansion:
-        self.used |= expansion.used
-        self.missing |= expansion.missing
+        self.add(expansion.used, expansion.missing)
         return expansion
 
 

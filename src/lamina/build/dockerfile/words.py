@@ -20,7 +20,7 @@ from typing import NoReturn
 
 from lamina.build.dockerfile.blanks import is_blank
 from lamina.build.dockerfile.patterns import BadPattern, parse_pattern, replace, without_prefix, without_suffix
-from lamina.build.dockerfile.source import DockerfileError, Source, Word
+from lamina.build.dockerfile.source import DockerfileError, Position, Source, Word
 
 _SPECIAL = frozenset("@*#?-$!0")
 _DEEPEST = 100  # substitutions within substitutions: beyond what people write, and well within Python's stack
@@ -49,12 +49,15 @@ AS_WRITTEN = Rules(raw_quotes=True, raw_escapes=True, keep_unset=True)
 
 @dataclass(frozen=True, slots=True)
 class Expansion:
-    """What a text became: `text` as one word, `words` split at its unquoted blanks, and the variables it asked for."""
+    """What a text became: `text` as one word, `words` split at its unquoted blanks, and the variables it asked for.
+
+    `used` are those that are set; `missing` those that are not, each with the position where it was asked for first.
+    """
 
     text: str
     words: tuple[str, ...]
     used: frozenset[str]
-    missing: frozenset[str]
+    missing: Mapping[str, Position]
 
 
 def expand_word(word: Word, variables: Mapping[str, str], source: Source, rules: Rules = PLAIN) -> Expansion:
@@ -67,10 +70,10 @@ def expand_word(word: Word, variables: Mapping[str, str], source: Source, rules:
         not any(special in word.text for special in ("$", "'", '"', rules.escape, " ", "\t", "<"))
         and word.text.isascii()
     ):
-        return Expansion(word.text, (word.text,) if word.text else (), frozenset(), frozenset())
+        return Expansion(word.text, (word.text,) if word.text else (), frozenset(), {})
     lexer = _Lexer(word, variables, source, rules)
     text, words = lexer.until("", raw_escapes=rules.raw_escapes)
-    return Expansion(text, words, frozenset(lexer.used), frozenset(lexer.missing))
+    return Expansion(text, words, frozenset(lexer.used), lexer.missing)
 
 
 def words_of(word: Word, source: Source, rules: Rules = AS_WRITTEN) -> tuple[str, ...]:
@@ -111,8 +114,9 @@ class _Lexer:
         self._raw_escapes = rules.raw_escapes
         self._at = 0
         self._depth = 0
+        self._asked: dict[str, int] = {}
         self.used: set[str] = set()
-        self.missing: set[str] = set()
+        self.missing: dict[str, Position] = {}
 
     def until(self, stop: str, *, raw_escapes: bool) -> tuple[str, tuple[str, ...]]:
         """Read up to the character `stop` and past it, or to the end with ""."""
@@ -193,7 +197,7 @@ class _Lexer:
         start = self._at
         self._at += 1
         if self._peek() != "{":
-            name = self._name()
+            name = self._name(start)
             return self._value(name, f"${name}") if name else "$"
         self._at += 1
         self._depth += 1
@@ -208,7 +212,7 @@ class _Lexer:
             self._fail(start, "the ${ is not closed: expected a name and }")
         if self._peek() in "{}:":
             self._fail(self._at, "expected the name of a variable after ${")
-        name = self._name()
+        name = self._name(start)
         operator = self._next()
         if operator == ":":
             operator += self._next()
@@ -270,7 +274,7 @@ class _Lexer:
         except BadPattern as error:
             self._fail(start, str(error))
 
-    def _name(self) -> str:
+    def _name(self, asked: int) -> str:
         start = self._at
         first = self._peek()
         if first.isdecimal():
@@ -281,7 +285,9 @@ class _Lexer:
         else:
             while (character := self._peek()) and (character == "_" or character.isalpha() or character.isdecimal()):
                 self._at += 1
-        return self._text[start : self._at]
+        name = self._text[start : self._at]
+        self._asked.setdefault(name, asked)
+        return name
 
     def _value(self, name: str, written: str) -> str:
         value = self._look_up(name)
@@ -291,7 +297,10 @@ class _Lexer:
 
     def _look_up(self, name: str) -> str | None:
         value = self._variables.get(name)
-        (self.missing if value is None else self.used).add(name)
+        if value is None:
+            self.missing.setdefault(name, self._whole.position(self._asked[name]))
+        else:
+            self.used.add(name)
         return value
 
     def _peek(self) -> str:

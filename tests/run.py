@@ -33,7 +33,7 @@ sys.path.insert(0, str(CHECKOUT))
 from tests.helpers import probes, users  # noqa: E402  # after the path that leads there
 
 #: The acceptance scripts that must pass; a script joins when what it tests exists.
-ACCEPTANCE_SCRIPTS = ("01-article.sh",)
+ACCEPTANCE_SCRIPTS = ("01-article.sh", "02-union.sh", "04-images.sh")
 
 #: The folders whose tests run as every kind of user.
 MOUNTING = ("kernel", "rootless", "cli", "conformance", "oracle")

@@ -218,8 +218,10 @@ class Runner:
             command = str(Path(sys.executable).with_name("lamina"))
             with tempfile.TemporaryDirectory(dir=self.home) as scratch:
                 argv = ["sh", "-euc", _BOOTSTRAP, "sh", command, f"{scratch}/store", f"{scratch}/tar"]
-                done = subprocess.run([*(PRIVATE if self.root else ()), *argv], check=False)
+                argv = [*(PRIVATE if self.root else ()), *argv]
+                done = subprocess.run(argv, check=False, stderr=subprocess.PIPE, text=True)
                 if done.returncode:
+                    print(done.stderr, flush=True)
                     if os.environ.get("CI"):
                         raise Failed("bootstrapping Debian")
                     print("no Debian base: what needs one is left out", flush=True)

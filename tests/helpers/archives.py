@@ -6,10 +6,10 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-from lamina.layer import entry as kinds
-from lamina.layer import tarwrite
-from lamina.layer.entry import Entry
-from lamina.layer.tarheader import padding
+from lamina.tar import entry as kinds
+from lamina.tar import write as tarwrite
+from lamina.tar.entry import Entry
+from lamina.tar.header import padding
 
 
 def item(name: bytes, kind: bytes = kinds.FILE, content: bytes = b"", **fields: Any) -> bytes:

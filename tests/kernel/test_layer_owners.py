@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lamina.layer import entry as kinds
 from lamina.layer import owners
 from lamina.layer.owners import Owner
+from lamina.tar import entry as kinds
 from tests.helpers import layers, probes
 from tests.helpers.archives import archive, directory, hardlink, item, symlink
 from tests.helpers.layers import Layer

@@ -9,11 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lamina.errors import InvalidInput, StoreError
-from lamina.layer import entry as kinds
-from lamina.layer import owners, pax, tarheader, tarwrite
-from lamina.layer.entry import Entry
-from lamina.layer.tarheader import BadHeader, padding
-from lamina.layer.tarread import TarReader
+from lamina.layer import owners
+from lamina.tar import entry as kinds
+from lamina.tar import header as tarheader
+from lamina.tar import pax
+from lamina.tar import write as tarwrite
+from lamina.tar.entry import Entry
+from lamina.tar.header import BadHeader, padding
+from lamina.tar.read import TarReader
 
 _TEXT = st.binary(min_size=1, max_size=300).filter(lambda text: b"\0" not in text and not text.endswith(b"/"))
 _PATHS = st.lists(

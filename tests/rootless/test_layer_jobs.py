@@ -12,9 +12,9 @@ from lamina.errors import InvalidInput
 from lamina.events import Event
 from lamina.ids.map import choose
 from lamina.ids.worker import Fd, Helper
-from lamina.layer import entry as kinds
 from lamina.layer import jobs
 from lamina.overlay.format import USER
+from lamina.tar import entry as kinds
 from tests.helpers.archives import archive, directory, item
 
 pytestmark = pytest.mark.requires("user")

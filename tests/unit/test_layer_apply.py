@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from lamina.errors import StoreError
-from lamina.layer import entry as kinds
 from lamina.layer import jobs
 from lamina.overlay import format as marks
+from lamina.tar import entry as kinds
 from tests.helpers import layers
 from tests.helpers.archives import archive, directory, hardlink, item, symlink
 from tests.helpers.layers import Layer

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from lamina.errors import InvalidInput
-from lamina.layer.compress import Decompressed, sniff
-from lamina.layer.zstd import ZstdCompressor
+from lamina.tar.compress import Decompressed, sniff
+from lamina.tar.zstd import ZstdCompressor
 
 _DATA = b"".join(b"%d\n" % number for number in range(200_000)) + os.urandom(100_000)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lamina.errors import InvalidInput
-from lamina.layer import entry as kinds
+from lamina.tar import entry as kinds
 from tests.helpers import layers
 from tests.helpers.archives import archive, directory, hardlink, item, symlink
 

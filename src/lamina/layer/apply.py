@@ -13,18 +13,18 @@ import os
 import stat
 
 from lamina.errors import InvalidInput
-from lamina.layer import entry as kinds
 from lamina.layer.content import Content
 from lamina.layer.describe import describe, overlay_owner
-from lamina.layer.entry import Entry
 from lamina.layer.framing import FramingWriter
 from lamina.layer.lower import Found, Lower
-from lamina.layer.names import join, parts_of, whiteout_of
 from lamina.layer.owners import LowerOwners
 from lamina.layer.restore import Restorer
 from lamina.layer.target import Target
 from lamina.linux import files
 from lamina.overlay import format as marks
+from lamina.overlay.names import join, parts_of, whiteout_of
+from lamina.tar import entry as kinds
+from lamina.tar.entry import Entry
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_LINKS = 40

@@ -13,20 +13,20 @@ from collections.abc import Iterable
 
 from lamina.errors import InvalidInput
 from lamina.events import Event, OnEvent
-from lamina.layer import entry as kinds
-from lamina.layer import tarwrite
 from lamina.layer.content import FileContent
 from lamina.layer.descend import Descent
 from lamina.layer.describe import describe, overlay_owner
 from lamina.layer.digest import Digester
-from lamina.layer.entry import Entry
 from lamina.layer.lower import Found, Lower
-from lamina.layer.names import join
 from lamina.layer.owners import LowerOwners
-from lamina.layer.tarheader import padding
 from lamina.layer.unpack import Below, Making, making
 from lamina.layer.walk import Change, Opaque, Visible, Walk, Whiteout, same_metadata
 from lamina.overlay import format as marks
+from lamina.overlay.names import join
+from lamina.tar import entry as kinds
+from lamina.tar import write as tarwrite
+from lamina.tar.entry import Entry
+from lamina.tar.header import padding
 
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC

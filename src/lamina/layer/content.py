@@ -9,9 +9,9 @@ from typing import Protocol
 
 from lamina.errors import InvalidInput
 from lamina.layer.digest import Digester
-from lamina.layer.entry import Entry
-from lamina.layer.tarread import TarReader
 from lamina.linux import files
+from lamina.tar.entry import Entry
+from lamina.tar.read import TarReader
 
 _PIECE = 1 << 20
 _PAGE = 4096

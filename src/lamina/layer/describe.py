@@ -6,11 +6,11 @@ import os
 import stat
 import struct
 
-from lamina.layer.entry import BLOCKDEV, CHARDEV, FILE, TYPES, Entry
 from lamina.layer.owners import Owner
 from lamina.layer.restore import CAPABILITY, SKIPPED
 from lamina.linux.xattr import getxattr, listxattr
 from lamina.overlay import format as marks
+from lamina.tar.entry import BLOCKDEV, CHARDEV, FILE, TYPES, Entry
 
 _VFS_CAP_REVISION_MASK = 0xFF000000
 _VFS_CAP_REVISION_2 = 0x02000000

@@ -7,7 +7,7 @@ import queue
 import threading
 from types import TracebackType
 
-from lamina.layer.compress import Decompressed
+from lamina.tar.compress import Decompressed
 
 _DEPTH = 8  # pieces of about 1 MiB that may wait between two threads
 _GATHER = 1 << 18

@@ -39,7 +39,7 @@ def encoder(compression: str) -> Encoder:
 
         return isal_zlib.compressobj(_GZIP_LEVEL, isal_zlib.DEFLATED, _GZIP_WINDOW)
     if compression == "zstd":
-        from lamina.layer.zstd import ZstdCompressor
+        from lamina.tar.zstd import ZstdCompressor
 
         return ZstdCompressor(_ZSTD_LEVEL)
     return _Plain()

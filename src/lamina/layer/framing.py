@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from lamina.errors import StoreError
-from lamina.layer.zstd import CompressionParameter, ZstdCompressor, ZstdDecompressor, ZstdError
+from lamina.tar.zstd import CompressionParameter, ZstdCompressor, ZstdDecompressor, ZstdError
 
 _MAGIC = b"lamina framing 1\n"
 _TITLE = b"lamina framing "

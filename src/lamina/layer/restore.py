@@ -9,10 +9,10 @@ import errno
 import os
 
 from lamina.errors import InvalidInput
-from lamina.layer.entry import FILE, SYMLINK, Entry
 from lamina.layer.owners import Owner, Owners, check_id
 from lamina.linux.xattr import setxattr
 from lamina.overlay import format as marks
+from lamina.tar.entry import FILE, SYMLINK, Entry
 
 CAPABILITY = b"security.capability"
 #: Labels belong to the host's policy, not to the content.

@@ -20,8 +20,8 @@ from lamina.layer.lower import Lower
 from lamina.layer.owners import LowerOwners
 from lamina.layer.remove import remove_at
 from lamina.layer.restore import Restorer
-from lamina.layer.tarread import TarReader
 from lamina.linux import files
+from lamina.tar.read import TarReader
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _STEP = 1 << 22  # bytes of progress that are worth an event

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from lamina.errors import InvalidInput
 from lamina.layer.descend import Descent
 from lamina.layer.lower import Found, Lower, LowerDir
-from lamina.layer.names import join
 from lamina.overlay import format as marks
+from lamina.overlay.names import join
 
 # An opaque directory that hides no more names than this is written as whiteouts: they say what happened, and more
 # programs understand them.

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import BinaryIO, Protocol
 
 from lamina.errors import InvalidInput, NotFound
-from lamina.layer.compress import Decompressed
 from lamina.store.staging import Staging
+from lamina.tar.compress import Decompressed
 from lamina.transfer.content import Found, Source
 from lamina.transfer.dockerarchive import DockerArchiveSource
 from lamina.transfer.layout import LayoutSource, directory_files, is_layout

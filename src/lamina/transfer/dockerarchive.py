@@ -11,13 +11,13 @@ import hashlib
 from collections.abc import Mapping
 
 from lamina.errors import InvalidInput
-from lamina.layer.compress import sniff
 from lamina.oci.config import parse_config
 from lamina.oci.descriptor import CONFIG, LAYER, LAYER_GZIP, LAYER_ZSTD, MANIFEST, Descriptor
 from lamina.oci.digest import BlobDigest, digest_of
 from lamina.oci.document import MAX_DOCUMENT, Fields, parse_json
 from lamina.oci.manifest import make_manifest
 from lamina.oci.reference import parse_name
+from lamina.tar.compress import sniff
 from lamina.transfer.content import Blob, Bytes, Found
 from lamina.transfer.section import Section
 

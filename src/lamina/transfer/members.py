@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lamina.errors import InvalidInput
-from lamina.layer import pax, tarheader
-from lamina.layer.tarheader import BLOCK, BadHeader, padding
+from lamina.tar import header as tarheader
+from lamina.tar import pax
+from lamina.tar.header import BLOCK, BadHeader, padding
 from lamina.transfer.section import Section
 
 _FILES = (b"0", b"\0", b"7")

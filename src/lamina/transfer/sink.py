@@ -12,16 +12,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from lamina.errors import InvalidInput, Unsupported
-from lamina.layer import entry as kinds
-from lamina.layer import tarwrite
-from lamina.layer.entry import Entry
-from lamina.layer.tarheader import padding
 from lamina.oci.descriptor import INDEX_TYPES, Descriptor
 from lamina.oci.document import MAX_DOCUMENT, encode_json
 from lamina.oci.index import CONTAINERD_NAME, REF_NAME, make_index, parse_index
 from lamina.oci.manifest import parse_manifest
 from lamina.oci.reference import Reference
 from lamina.store.files import read_if_present, sync_directory
+from lamina.tar import entry as kinds
+from lamina.tar import write as tarwrite
+from lamina.tar.entry import Entry
+from lamina.tar.header import padding
 from lamina.transfer.content import Blob, Bytes, verified
 from lamina.transfer.layout import blob_path
 

@@ -143,7 +143,7 @@ def _codec(compression: str) -> tuple[Callable[[], _Decompressor] | None, tuple[
         failure: type[Exception] = igzip_lib.IsalError  # type: ignore[assignment]  # its stub says an instance
         return lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP), (failure,)
     if compression == "zstd":
-        from lamina.layer.zstd import ZstdDecompressor, ZstdError
+        from lamina.tar.zstd import ZstdDecompressor, ZstdError
 
         return ZstdDecompressor, (ZstdError,)
     if compression == "xz":

@@ -6,7 +6,7 @@ Implements POSIX.1-2017 pax "pax Extended Header", SCHILY.xattr records (star), 
 
 from __future__ import annotations
 
-from lamina.layer.tarheader import BadHeader
+from lamina.tar.header import BadHeader
 
 XATTR = b"SCHILY.xattr."
 

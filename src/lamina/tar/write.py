@@ -6,9 +6,10 @@ xattrs). Holes are not written as such: readers of container images expand no sp
 
 from __future__ import annotations
 
-from lamina.layer import entry as kinds
-from lamina.layer import pax, tarheader
-from lamina.layer.entry import Entry
+from lamina.tar import entry as kinds
+from lamina.tar import header as tarheader
+from lamina.tar import pax
+from lamina.tar.entry import Entry
 
 #: What ends an archive: two blocks of zeros. No filling up to a record of 10 KiB: images are not on tape.
 END = tarheader.ZEROS * 2

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from lamina.errors import InvalidInput
-from lamina.layer import entry as kinds
-from lamina.layer import pax, tarheader
-from lamina.layer.entry import Entry
-from lamina.layer.tarheader import BLOCK, BadHeader, padding
+from lamina.tar import entry as kinds
+from lamina.tar import header as tarheader
+from lamina.tar import pax
+from lamina.tar.entry import Entry
+from lamina.tar.header import BLOCK, BadHeader, padding
 
 #: Long names and extended headers are held in memory: what claims to be larger is refused.
 MAX_EXTENDED = 1 << 22

@@ -90,7 +90,7 @@ def remove_credentials(path: str, registry: str) -> bool:
         _run_helper(helper, "erase", _helper_key(registry).encode())
         return True
     auths = _auths(document)
-    known = [key for key in (_helper_key(registry), registry) if key in auths]
+    known = [key for key in {_helper_key(registry), registry} if key in auths]
     for key in known:
         del auths[key]
     if known:

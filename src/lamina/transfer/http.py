@@ -40,6 +40,7 @@ _REDIRECTS = 10
 _AGAIN = frozenset({429, 500, 502, 503, 504})
 _MOVED = frozenset({301, 302, 303, 307, 308})
 _CONNECTIONS = 8
+_MAX_UNWANTED = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,22 +167,28 @@ def read_all(response: Response, most: int, what: str) -> bytes:
     """Return the content, of at most `most` bytes; LaminaError naming `what` where it is larger or breaks off."""
     try:
         data = response.read(most + 1)
-        if len(data) > most:
-            raise LaminaError("read", what, f"it is larger than {most} bytes")
-        drain(response)
     except HTTPError as error:
         raise LaminaError("read", what, reason_of(error)) from error
+    finally:
+        finish(response)
+    if len(data) > most:
+        raise LaminaError("read", what, f"it is larger than {most} bytes")
     return data
 
 
 def drain(response: Response) -> None:
-    """Give the connection back; one with much left to read is closed instead."""
+    """Read the rest of a small answer that nobody wants, so that its connection can be used again, and `finish`."""
     try:
-        response.read(1 << 16)
+        response.read(_MAX_UNWANTED)
     except HTTPError:
         pass
+    finish(response)
+
+
+def finish(response: Response) -> None:
+    """Give the connection back, or close it if there is more to read."""
+    response.close()  # an answer that was read to its end has no connection any more
     response.release_conn()
-    response.close()
 
 
 def pause(attempt: int, wanted: float = 0.0) -> None:

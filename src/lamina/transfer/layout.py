@@ -68,8 +68,8 @@ class LayoutSource:
             raise NotFound("find an image in", self._what, f"it has {len(listed)} ({names})", "add :NAME to say which")
         for descriptor in listed:
             known = (descriptor.annotations.get(REF_NAME), descriptor.annotations.get(CONTAINERD_NAME))
-            if not name or name in (*known, descriptor.digest):
-                named = name_of(descriptor)
+            named = name_of(descriptor)
+            if not name or name in (*known, descriptor.digest) or (named and named == _as_name(name)):
                 return Found(descriptor, (named,) if named else ())
         raise NotFound("find the image", name, f"{self._what} has none of this name")
 
@@ -107,6 +107,13 @@ def name_of(descriptor: Descriptor) -> Reference | None:
         except InvalidInput:
             continue
     return None
+
+
+def _as_name(text: str) -> Reference | None:
+    try:
+        return parse_name(text)
+    except InvalidInput:
+        return None
 
 
 def is_layout(path: str) -> bool:

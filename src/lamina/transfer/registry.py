@@ -29,7 +29,7 @@ from lamina.oci.reference import Reference
 from lamina.transfer.auth import Authorizer
 from lamina.transfer.content import Blob, check_document, verified
 from lamina.transfer.endpoints import Endpoint
-from lamina.transfer.http import Body, Http, Response, Trust, Unreachable, drain, pause, read_all, reason_of
+from lamina.transfer.http import Body, Http, Response, Trust, Unreachable, drain, finish, pause, read_all, reason_of
 from lamina.transfer.section import PIECE
 
 _ACCEPTED = ", ".join((MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX))
@@ -345,8 +345,7 @@ class _RemoteBlob:
                     yield piece[skip:]
                 skip = max(0, skip - len(piece))
         finally:
-            response.release_conn()
-            response.close()
+            finish(response)
 
 
 def _start_of(response: Response) -> int:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 def _run(context: Context, arguments: Arguments) -> int:
     source, target = arguments.positionals
-    with context.progress() as on_event:
-        context.store().copy(
+    with context.store() as store, context.progress() as on_event:
+        store.copy(
             source,
             target,
             platform=arguments.text("platform"),

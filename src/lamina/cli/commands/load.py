@@ -15,16 +15,16 @@ def _run(context: Context, arguments: Arguments) -> int:
     import sys
 
     source = arguments.text("input", "-")
-    with context.progress() as on_event:
-        images = context.store().load(
+    with context.store() as store, context.progress() as on_event:
+        images = store.load(
             sys.stdin.buffer if source == "-" else source, platform=arguments.text("platform"), on_event=on_event
         )
-    for image in images:
-        names = image.names
-        for name in names:
-            context.print(f"Loaded image: {name}")
-        if not names:
-            context.print(f"Loaded image ID: {image.id}")
+        for image in images:
+            names = image.names
+            for name in names:
+                context.print(f"Loaded image: {name}")
+            if not names:
+                context.print(f"Loaded image ID: {image.id}")
     return 0
 
 

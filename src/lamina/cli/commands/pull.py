@@ -14,15 +14,13 @@ if TYPE_CHECKING:
 def _run(context: Context, arguments: Arguments) -> int:
     from lamina.events import ignore
 
-    store = context.store()
-    for name in arguments.positionals:
-        with context.progress() as on_event:
-            image = store.pull(
-                name,
-                platform=arguments.text("platform"),
-                on_event=ignore if arguments.flag("quiet") else on_event,
-            )
-        context.print(image.id if arguments.flag("quiet") else image.name or image.id)
+    quiet = arguments.flag("quiet")
+    with context.store() as store:
+        for name in arguments.positionals:
+            with context.progress() as on_event:
+                platform = arguments.text("platform")
+                image = store.pull(name, platform=platform, on_event=ignore if quiet else on_event)
+            context.print(image.id if quiet else image.name or image.id)
     return 0
 
 

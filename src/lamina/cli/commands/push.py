@@ -16,8 +16,8 @@ def _run(context: Context, arguments: Arguments) -> int:
 
     image = arguments.positionals[0]
     name = arguments.positionals[1] if len(arguments.positionals) > 1 else ""
-    with context.progress() as on_event:
-        digest = context.store().push(
+    with context.store() as store, context.progress() as on_event:
+        digest = store.push(
             image,
             name,
             compression=arguments.text("compression", "gzip"),  # type: ignore[arg-type]  # a choice of the same words

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 def _run(context: Context, arguments: Arguments) -> int:
     target = arguments.text("output", "-")
-    with context.progress() as on_event:
-        context.store().save(
+    with context.store() as store, context.progress() as on_event:
+        store.save(
             arguments.positionals,
             binary_output(context) if target == "-" else target,
             format=arguments.text("format", "oci-archive"),  # type: ignore[arg-type]  # a choice of the same words

@@ -1,0 +1,194 @@
+"""Registries for tests: Debian's docker-registry as a process, and our own, which misbehaves as it is told."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from tests.helpers.layouts import Made
+from tests.helpers.wait import until
+
+
+def free_port() -> int:
+    """Return a port of loopback that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def answers(port: int) -> bool:
+    """Return whether somebody listens there."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """A docker-registry that runs; `host` is what names of images begin with."""
+
+    host: str
+    log: Path
+
+    def requests(self, *methods: str) -> list[str]:
+        """Return method and path of the requests so far, of these methods."""
+        lines = self.log.read_text(errors="replace").splitlines()
+        found = [line.split('"')[1] for line in lines if 'HTTP/1.1" ' in line and '"' in line]
+        return [line.rpartition(" ")[0] for line in found if line.split(" ")[0] in methods]
+
+
+@contextmanager
+def docker_registry(directory: Path, *, users: dict[str, str] | None = None, tls: bool = False) -> Iterator[Registry]:
+    """Run a registry for a `with` block; `users` are names and htpasswd(1) hashes, with `tls` cert.pem and key.pem."""
+    directory.mkdir(exist_ok=True)
+    port = free_port()
+    lines = [
+        "version: 0.1",
+        "log: {level: info, accesslog: {disabled: false}}",
+        f"storage: {{filesystem: {{rootdirectory: {directory}/data}}}}",
+        f"http: {{addr: 127.0.0.1:{port}"
+        + (f", tls: {{certificate: {directory}/cert.pem, key: {directory}/key.pem}}" if tls else "")
+        + "}",
+    ]
+    if users:
+        (directory / "htpasswd").write_text("".join(f"{name}:{hashed}\n" for name, hashed in users.items()))
+        lines.append(f"auth: {{htpasswd: {{realm: tests, path: {directory}/htpasswd}}}}")
+    (directory / "config.yml").write_text("\n".join(lines) + "\n")
+    log = directory / "log"
+    with (
+        log.open("wb") as out,
+        subprocess.Popen(
+            ["docker-registry", "serve", str(directory / "config.yml")], stdout=out, stderr=out
+        ) as process,
+    ):
+        try:
+            until(lambda: answers(port), "docker-registry answers")
+            yield Registry(f"127.0.0.1:{port}", log)
+        finally:
+            process.terminate()
+
+
+@dataclass(slots=True)
+class Request:
+    """What a client sent."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+
+
+#: Answers one request in an unusual way and returns True, or leaves it to the server.
+Trick = Callable[["Handler"], bool]
+
+
+@dataclass(slots=True)
+class State:
+    """The images that a server of our own has, what it was asked, and what it does wrong."""
+
+    made: Made
+    tags: dict[str, str] = field(default_factory=dict)  # by tag, the digest of a manifest
+    trick: Trick | None = None
+    requests: list[Request] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def count(self, method: str, part: str) -> int:
+        """Return how many requests of this kind came."""
+        with self.lock:
+            return sum(request.method == method and part in request.path for request in self.requests)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Serves manifests and blobs of one repository, read-only."""
+
+    protocol_version = "HTTP/1.1"
+    state: State
+
+    def do_GET(self) -> None:
+        self._serve(with_body=True)
+
+    def do_HEAD(self) -> None:
+        self._serve(with_body=False)
+
+    def _serve(self, *, with_body: bool) -> None:
+        state = self.state
+        with state.lock:
+            state.requests.append(Request(self.command, self.path, dict(self.headers)))
+        if state.trick is not None and state.trick(self):
+            return
+        data, kind = self._find()
+        if data is None:
+            self.answer(404, json.dumps({"errors": [{"code": "UNKNOWN", "message": "not here"}]}).encode(), kind)
+            return
+        start = self.range_start()
+        if start:
+            span = {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"}
+            self.answer(206, data[start:], kind, **span)
+        else:
+            self.answer(200, data if with_body else b"", kind)
+
+    def range_start(self) -> int:
+        """Return where the range begins that was asked for, 0 for all."""
+        return int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
+
+    def blob(self) -> bytes | None:
+        """Return the blob that was asked for, None for another request."""
+        parts = self.path.split("/")
+        return self.state.made.blobs.get(parts[-1]) if "/blobs/" in self.path else None
+
+    def _find(self) -> tuple[bytes | None, str]:
+        name = self.path.rpartition("/")[2]
+        if self.path == "/v2/":
+            return b"{}", "application/json"
+        if "/manifests/" in self.path:
+            data = self.state.made.blobs.get(self.state.tags.get(name, name))
+            return data, json.loads(data).get("mediaType", "") if data else "application/json"
+        return self.blob(), "application/octet-stream"
+
+    def answer(self, status: int, data: bytes, kind: str = "application/octet-stream", **headers: str) -> None:
+        """Send a whole answer."""
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(data)))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # http.server's name for it
+        """Say nothing."""
+
+
+@contextmanager
+def own_registry(made: Made, tags: dict[str, str], trick: Trick | None = None) -> Iterator[tuple[str, State]]:
+    """Serve images for a `with` block; yield the host, and what can be told and asked of the server."""
+    state = State(made, tags, trick)
+    handler = type("Bound", (Handler,), {"state": state})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = False
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_address[1]}", state
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def basic(name: str, password: str) -> str:
+    """Return the value of an Authorization header."""
+    return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
+
+
+def sha256(data: bytes) -> str:
+    """Return the digest of some bytes."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"

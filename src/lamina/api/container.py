@@ -11,10 +11,11 @@ from lamina.store.staging import Staging
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Sequence
     from subprocess import CompletedProcess
     from types import TracebackType
-    from typing import Literal, Unpack, overload
+    from typing import BinaryIO, Literal, Unpack, overload
 
     from lamina.api.image import Image
     from lamina.api.running import RunKeywords
@@ -225,6 +226,15 @@ class Container:
         from lamina.api.committing import list_changes
 
         return [Change(kind, path) for kind, path in list_changes(self)]
+
+    def export(self, target: str | os.PathLike[str] | BinaryIO) -> None:
+        """Write the container's whole file tree as one tar to a file or a stream, whether it runs or not.
+
+        Raises InvalidInput for a container over this machine's own root.
+        """
+        from lamina.api.transfers import export
+
+        export(self, target)
 
     def commit(
         self,

@@ -6,12 +6,16 @@ import os
 from collections.abc import Iterable
 from typing import BinaryIO
 
+from lamina.api.container import Container
 from lamina.api.image import Image
 from lamina.api.store import Store
 from lamina.errors import InvalidInput
 from lamina.events import OnEvent
+from lamina.ids.worker import Fd
 from lamina.oci.platform import Platform, parse_platform, platform_of
 from lamina.oci.reference import Reference, parse_name, parse_reference
+from lamina.store import making
+from lamina.store.containers import uppers_of
 from lamina.store.images import ImageRecord
 from lamina.store.references import list_references, read_reference
 from lamina.transfer.copy import Copying
@@ -20,7 +24,7 @@ from lamina.transfer.load import load_images
 from lamina.transfer.places import parse_place
 from lamina.transfer.pull import pull_image, push_image
 from lamina.transfer.remote import check_login, open_repository, parse_registry
-from lamina.transfer.save import save_images
+from lamina.transfer.save import new_file, save_images
 
 # All of these use `store.launcher`: their jobs run side by side, in processes of their own.
 
@@ -55,6 +59,17 @@ def save(
         compression=compression,
         on_event=on_event,
     )
+
+
+def export(container: Container, target: str | os.PathLike[str] | BinaryIO) -> None:
+    """Write a container's tree; `Container.export` says what the arguments mean."""
+    layout, record = container.store.layout, container.record
+    if record.host:
+        reason = "it lies over this machine's own root, all of which would be in it"
+        raise InvalidInput("export", record.name, reason, "lamina diff shows what it changed")
+    ((_, upper),) = uppers_of(layout, record.id)
+    with new_file(target) as fd:
+        making.write_flat(layout, container.store.worker, record.layers, upper, Fd(fd))
 
 
 def pull(store: Store, name: str, platform: str, on_event: OnEvent) -> Image:

@@ -114,6 +114,13 @@ def compress_layer(*, layer: str, out: Fd, compression: str) -> dict[str, object
     return {"diff_id": diff_id, "digest": digest, "size": size}
 
 
+def flatten_layers(*, trees: list[str], owners: list[str], out: Fd, single_id: bool) -> None:
+    """Write what the layers `trees`, base first, show together to `out` as one tar; `owners` are their tables."""
+    from lamina.layer.flatten import flatten
+
+    flatten(trees, owners, out, single_id=single_id)
+
+
 def list_changes(*, uppers: list[list[str]], below: list[str], ignore: list[str]) -> list[list[str]]:
     """Return [kind, path] for each change as `docker diff` shows them: A, C or D, sorted by path."""
     from lamina.layer.changes import changed_paths

@@ -74,7 +74,7 @@ def _apply_job(
             staging=directory,
             below=[tree_path(layout, name) for name in below],
             owners_below=_owners(layout, below),
-            space=_space(layout),
+            space=space_of(layout),
             single_id=layout.single_id,
             expected_diff_id=expected,
             length=length,
@@ -93,7 +93,7 @@ def apply_directory(staging: Staging, worker: Worker, source: str, *, on_event: 
             jobs.apply_directory,
             source=source,
             staging=directory,
-            space=_space(layout),
+            space=space_of(layout),
             single_id=layout.single_id,
             on_event=on_event,
         )
@@ -125,7 +125,7 @@ def capture(
             owners_below=_owners(layout, below),
             ignore=list(ignore),
             staging=directory,
-            space=_space(layout),
+            space=space_of(layout),
             single_id=layout.single_id,
             on_event=on_event,
         )
@@ -144,6 +144,17 @@ def write_compressed(layout: Layout, worker: Worker, name: str, out: Fd, compres
     made = worker.call(jobs.compress_layer, layer=directory, out=out, compression=compression)
     _check_made(layout, name, made)
     return parse_digest(str(made["digest"])), int(str(made["size"]))
+
+
+def write_flat(layout: Layout, worker: Worker, names: Sequence[str], upper: str, out: Fd) -> None:
+    """Write what the layers `names`, base first, and `upper`, a container's changes, show together, as one tar."""
+    worker.call(
+        jobs.flatten_layers,
+        trees=[*(tree_path(layout, name) for name in names), upper],
+        owners=_owners(layout, names),
+        out=out,
+        single_id=layout.single_id,
+    )
 
 
 def _check_made(layout: Layout, name: str, made: Mapping[str, object]) -> None:
@@ -193,6 +204,6 @@ def _owners(layout: Layout, below: Sequence[str]) -> list[str]:
     return [table for table in tables if os.path.exists(table)]
 
 
-def _space(layout: Layout) -> str:
+def space_of(layout: Layout) -> str:
     # Root of a user namespace has root's own map, and yet may not set trusted.* attributes (user_namespaces(7)).
     return TRUSTED if layout.ids.kind == "host" and in_first_user_namespace() else USER

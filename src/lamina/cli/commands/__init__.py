@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Directories over each other", ("mount", "umount", "mount-helper")),
     ("Images", ("import", "bootstrap", "images", "tag", "inspect", "history", "show", "rmi")),
-    ("Images in and out", ("pull", "push", "load", "save", "copy", "tags", "login", "logout")),
+    ("Images in and out", ("pull", "push", "load", "save", "export", "copy", "tags", "login", "logout")),
     ("Containers", ("run", "ps", "diff", "commit", "rm")),
     ("The store and this program", ("prune", "store", "completion", "help")),
 )

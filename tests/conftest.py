@@ -7,6 +7,7 @@ lists what CI may not lack. Root's tests mount only in a mount namespace of thei
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +33,10 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.register_profile("long", deadline=None, max_examples=1000, print_blob=True)
     profile = "ci" if os.environ.get("CI") else "default"
     hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", profile))
+    # Whoever starts the tests in the background, or with nohup, has signals ignored, which commands would inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     set_child_subreaper()  # what a command leaves running becomes a child of this process, and so is seen
     session = tempfile.mkdtemp(prefix="lamina-tests-", dir=probes.scratch_base())
     Path(session).chmod(0o755)  # root's tests start commands as other users

@@ -44,7 +44,11 @@ def _descriptors() -> set[str]:
 def _children() -> set[str]:
     found = set()
     for task in os.listdir("/proc/self/task"):
-        for pid in Path(f"/proc/self/task/{task}/children").read_text().split():
+        try:
+            pids = Path(f"/proc/self/task/{task}/children").read_text().split()
+        except FileNotFoundError:  # the thread has ended
+            continue
+        for pid in pids:
             try:
                 state, command = _process(pid)
             except (FileNotFoundError, ProcessLookupError):

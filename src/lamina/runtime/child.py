@@ -141,6 +141,7 @@ class Child:
         from lamina.runtime import terminal
 
         master, slave = terminal.open_pty(f"{room.path}/dev/pts/ptmx")
+        terminal.copy_size(self.stdio[1], master)  # before the command can ask for it
         tell(self.to_caller, "terminal")
         send_fd(self.channel, master)
         os.close(master)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -262,6 +263,19 @@ def test_paths_longer_than_the_kernel_takes(top: Path) -> None:
         union.rmtree("d" * 200)
         assert "d" * 200 not in union.listdir()
     remove_tree(str(top / "upper"))
+
+
+def test_a_tree_deeper_than_pythons_stack(top: Path) -> None:
+    with over(top) as union:
+        path = ""
+        for _ in range(1500):
+            path += "d/"
+            union.mkdir(path)
+        union.write_text(f"{path}file", "at the bottom")
+        union.rename("d", "e")
+        assert union.read_text(f"e{path[1:]}file") == "at the bottom"
+        assert union.stat(f"e{path[1:]}file").st_size == 13
+    subprocess.run(["rm", "-rf", str(top / "upper/e")], check=True)
 
 
 def test_deletions_of_every_spelling(top: Path) -> None:

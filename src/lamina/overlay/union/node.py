@@ -145,10 +145,22 @@ class Directory(Node):
         """Return the path that the directory has, or would have, in the upper."""
         now = self.moves.count
         made, path = self._path
-        if made != now:
-            path = super().upper_path()
-            if not now & 1:
-                self._path = (now, path)
+        if made == now:
+            return path
+        # In a loop, since a tree may be deeper than Python's stack.
+        names: list[bytes] = []
+        above: Directory | None = self
+        while above is not None and above.parent is not None:
+            made, path = above._path
+            if made == now:
+                break
+            names.append(above.name)
+            above = above.parent
+        else:
+            path = b""
+        path = b"/".join([path, *reversed(names)] if path else reversed(names))
+        if not now & 1:
+            self._path = (now, path)
         return path
 
 

@@ -65,15 +65,26 @@ def _quotes(text: str) -> int:
     return text.count("'") + text.count('"')
 
 
-def find_markers(line: Word, source: Source) -> list[Marker]:
-    """Return what opens here-documents in a whole line, in order; none where its quotes do not match up."""
+def find_markers(line: Word, source: Source) -> list[tuple[Marker, int]]:
+    """Return what opens here-documents in a whole line, in order, each with the offset of its word.
+
+    There is none where the line's quotes do not match up.
+    """
     if "<<" not in line.text:
         return []
     try:
         words = words_of(line, source)
     except DockerfileError:
         return []  # the shell that gets the line will have its own opinion
-    return [marker for marker in map(parse_marker, words) if marker is not None]
+    markers: list[tuple[Marker, int]] = []
+    at = 0
+    for word in words:
+        # Taken apart as written: each word stands in the line as it is.
+        at = max(at, line.text.find(word, at))
+        if marker := parse_marker(word):
+            markers.append((marker, at))
+        at += len(word)
+    return markers
 
 
 def run_form(run: Run) -> RunForm:

@@ -36,6 +36,14 @@ class Pattern:
 Matched = tuple[bool, ...]
 
 
+def ignore_files(dockerfile: str) -> tuple[str, str]:
+    """Return the names under which the patterns for a Dockerfile are looked for; the first that exists counts alone.
+
+    The first stands beside the Dockerfile, the second at the root of the context.
+    """
+    return f"{dockerfile}.dockerignore", ".dockerignore"
+
+
 def parse_ignore(data: bytes | str, name: str = ".dockerignore") -> IgnoreMatcher:
     """Return the matcher of a .dockerignore file. Raises DockerfileError at a pattern that is none."""
     text = data.decode("utf-8", "surrogateescape") if isinstance(data, bytes) else data

@@ -118,7 +118,7 @@ def parse_mount(word: Word, expand: Callable[[Word], str], source: Source) -> Mo
     """
     fields = _Fields(word, source)
     for key, value in fields.split():
-        fields.set(key, value if value is None else expand(value))
+        fields.set(key, value, "true" if value is None else expand(value))
     return fields.mount()
 
 
@@ -134,12 +134,21 @@ def check_mount(word: Word, source: Source, escape: str = "\\") -> None:
             raise DockerfileError(source, value.start, f"from={value}: variables are not replaced here", hint)
 
 
+def mount_from(word: Word, source: Source) -> Word | None:
+    """Return what a mount takes its files from by name, or None. Raises DockerfileError for a broken record."""
+    for key, value in reversed(_Fields(word, source).split()):
+        if key.text.lower() == "from":
+            return value if value is not None and value.text else None
+    return None
+
+
 class _Fields:
     def __init__(self, word: Word, source: Source) -> None:
         self._word = word
         self._source = source
         self._values: dict[str, str] = {}
         self._keys: dict[str, Word] = {}
+        self._places: dict[str, Word] = {}  # of the values, for what is wrong with them
 
     def split(self) -> list[tuple[Word, Word | None]]:
         """Return the fields as keys and values, None for a key without an equals sign."""
@@ -177,27 +186,27 @@ class _Fields:
             self._fail(self._word.part(start, len(self._word.text)), "this double quote is not closed before a comma")
         return found.end()
 
-    def set(self, key: Word, value: str | None) -> None:
+    def set(self, key: Word, written: Word | None, value: str) -> None:
         name = _SYNONYMS.get(key.text.lower(), key.text.lower())
-        if value is None:
-            if name not in ("readonly", "readwrite", "required"):
-                known = "" if name not in _KEYS else f": expected {name}=..."
-                self._fail(key, f"{key} is not KEY=VALUE{known}", did_you_mean(name, (*_KEYS, *_SYNONYMS)))
-            value = "true"
+        hint = "" if name in _KEYS else did_you_mean(name, (*_KEYS, *_SYNONYMS))
+        if written is None and name not in ("readonly", "readwrite", "required"):
+            expected = f"expected {key}=..." if name in _KEYS else "expected KEY=VALUE"
+            self._fail(key, f"{key} has no value: {expected}", hint)
         if name not in _KEYS:
-            hint = did_you_mean(name, (*_KEYS, *_SYNONYMS))
             self._fail(key, f"--mount has no key {key}: expected one of {', '.join(_KEYS)}", hint)
+        place = key if written is None else written
         if name in ("readonly", "readwrite"):
-            truth = self._boolean(key, value)
+            truth = self._boolean(name, value, place)
             name, value = "readonly", "true" if truth == (name == "readonly") else "false"
         self._values[name] = value
         self._keys[name] = key
+        self._places[name] = place
 
     def mount(self) -> Mount:
         kind = self._values.get("type", "bind").lower()
         if kind not in _KINDS:
             hint = did_you_mean(kind, _KINDS)
-            self._fail(self._keys["type"], f"type={self._values['type']}: expected {', '.join(_KINDS)}", hint)
+            self._fail(self._places["type"], f"type={self._values['type']}: expected {', '.join(_KINDS)}", hint)
         for name, kinds in _ONLY_FOR.items():
             if name in self._values and kind not in kinds:
                 self._fail(self._keys[name], f"{name} has no meaning for a mount of type {kind}")
@@ -223,7 +232,9 @@ class _Fields:
         sharing = self._text("sharing").lower() or "shared"
         if sharing not in _SHARING:
             hint = did_you_mean(sharing, _SHARING)
-            self._fail(self._keys["sharing"], f"sharing={self._text('sharing')}: expected {', '.join(_SHARING)}", hint)
+            self._fail(
+                self._places["sharing"], f"sharing={self._text('sharing')}: expected {', '.join(_SHARING)}", hint
+            )
         return CacheMount(
             target,
             id=self._text("id") or _cleaned(target),
@@ -266,11 +277,11 @@ class _Fields:
         )
 
     def _flag(self, name: str, default: bool) -> bool:
-        return self._boolean(self._keys[name], self._values[name]) if name in self._values else default
+        return self._boolean(name, self._values[name], self._places[name]) if name in self._values else default
 
-    def _boolean(self, key: Word, value: str) -> bool:
+    def _boolean(self, name: str, value: str, place: Word) -> bool:
         if value not in _TRUE and value not in _FALSE:
-            self._fail(key, f"{key}={value}: expected true or false")
+            self._fail(place, f"{name}={value}: expected true or false")
         return value in _TRUE
 
     def _number(self, name: str, base: int) -> int | None:
@@ -278,7 +289,7 @@ class _Fields:
             return None
         value = self._values[name]
         if not re.fullmatch("[0-7]{1,11}" if base == 8 else "[0-9]{1,10}", value) or int(value, base) >= 2**32:
-            self._fail(self._keys[name], f"{name}={value}: expected {'an octal' if base == 8 else 'a'} number")
+            self._fail(self._places[name], f"{name}={value}: expected {'an octal' if base == 8 else 'a'} number")
         return int(value, base)
 
     def _size(self) -> int:
@@ -287,7 +298,7 @@ class _Fields:
         found = _SIZE.fullmatch(self._values["size"])
         if found is None or len(found.group(1)) > 18:
             self._fail(
-                self._keys["size"], f"size={self._values['size']}: expected bytes, or a number with k, m, g or t"
+                self._places["size"], f"size={self._values['size']}: expected bytes, or a number with k, m, g or t"
             )
         unit = " kmgtp".index((found.group(2) or " ").lower())
         return int(float(found.group(1)) * 1024**unit)

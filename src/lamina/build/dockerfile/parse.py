@@ -101,8 +101,7 @@ class _Reader:
         if parts.keyword.text.upper() not in _TAKE_DOCUMENTS or _is_json(parts.rest):
             return ()
         found = []
-        for marker in find_markers(word, self.lexer.source):
-            at = word.text.find("<<")
+        for marker, at in find_markers(word, self.lexer.source):
             content, span = self.lexer.document(marker.name, chomp=marker.chomp, opened=word.position(at))
             found.append(HereDocument(marker.name, content, marker.expands, marker.chomp, marker.descriptor, span))
         return tuple(found)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from lamina.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 _LONGEST_NAME = 64  # nobody misspells longer ones, and comparing takes its time
 _SHOWN = 160  # an excerpt is for a terminal: of a longer line the part around the position is shown
@@ -85,6 +85,15 @@ class Word:
         first, last = bisect_right(self.marks, start, key=_offset), bisect_left(self.marks, end, key=_offset)
         inner = ((mark - start, there) for mark, there in self.marks[first:last])
         return Word(self.text[start:end], ((0, self.position(start)), *inner))
+
+    def picked(self, offsets: Sequence[int]) -> Word:
+        """Return the characters at `offsets`, which ascend, as a word in which each keeps its place."""
+        marks = [
+            (at, self.position(offset))
+            for at, offset in enumerate(offsets)
+            if at == 0 or offset != offsets[at - 1] + 1 or self.position(offset).column == 1
+        ]
+        return Word("".join(self.text[offset] for offset in offsets), tuple(marks) or self.marks[:1])
 
     def replaced(self, text: str) -> Word:
         """Return `text` standing where this word stands."""

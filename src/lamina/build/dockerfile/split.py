@@ -14,6 +14,7 @@ from lamina.build.dockerfile.blanks import BLANKS, PLAIN_WORD, is_blank
 from lamina.build.dockerfile.source import Word
 
 _JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_BETWEEN = re.compile(r'(?:[ \t\r\n,]+|"(?:[^"\\]|\\.)*")')
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -27,7 +28,11 @@ class Parts:
 
 
 class NotStrings(ValueError):
-    """A JSON list holds something else than texts."""
+    """A JSON list holds something else than texts; `offset` is where the first of them stands."""
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(offset)
+        self.offset = offset
 
 
 def trimmed(word: Word) -> Word:
@@ -52,31 +57,33 @@ def _flags(line: Word, at: int, escape: str) -> tuple[list[Word], int]:
             at += 1
         if not line.text.startswith("--", at):
             return flags, at
-        text, end = _flag(line.text, at, escape)
-        if text == "--":
+        offsets, end = _flag(line.text, at, escape)
+        # One that is written without quotes and escapes is simply a part of the line.
+        flag = line.part(at, end) if len(offsets) == end - at else line.picked(offsets)
+        if flag.text == "--":
             return flags, end  # what follows is no flag, whatever it looks like
-        written = line.part(at, end)
-        flags.append(written if written.text == text else written.replaced(text))
+        flags.append(flag)
         at = end
 
 
-def _flag(text: str, at: int, escape: str) -> tuple[str, int]:
-    """Return the flag that begins at `at` without quotes and escapes, and where it ends."""
-    parts: list[str] = []
+def _flag(text: str, at: int, escape: str) -> tuple[list[int], int]:
+    """Return the offsets of a flag's characters, without quotes and escapes, and where it ends."""
+    offsets: list[int] = []
     quote = ""
     while at < len(text) and (quote or not is_blank(text[at])):
         character = text[at]
-        at += 1
         if character == quote:
             quote = ""
         elif not quote and character in "'\"":
             quote = character
         elif character == escape:
-            parts.append(text[at : at + 1])
             at += 1
+            if at < len(text):
+                offsets.append(at)
         else:
-            parts.append(character)
-    return "".join(parts), min(at, len(text))
+            offsets.append(at)
+        at += 1
+    return offsets, min(at, len(text))
 
 
 def plain_words(rest: Word) -> list[Word]:
@@ -126,11 +133,11 @@ def json_words(rest: Word) -> list[Word] | None:
     try:
         values = json.loads(rest.text, parse_constant=refuse, parse_int=_number, parse_float=_number)
     except RecursionError:
-        raise NotStrings from None
+        raise NotStrings(_other_than_text(rest.text)) from None
     except ValueError:
         return None
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise NotStrings
+        raise NotStrings(_other_than_text(rest.text))
     spans = [found.span() for found in _JSON_STRING.finditer(rest.text)]
     return [_json_word(rest, span, value) for span, value in zip(spans, values, strict=True)]
 
@@ -139,6 +146,14 @@ def _json_word(rest: Word, span: tuple[int, int], value: str) -> Word:
     inner = rest.part(span[0] + 1, span[1] - 1)
     # Half of a pair of `\u` escapes is no character: other readers of JSON put U+FFFD in its place.
     return inner if inner.text == value else inner.replaced(_SURROGATE.sub("\ufffd", value))
+
+
+def _other_than_text(text: str) -> int:
+    """Return where the first element that is no text begins, in what is a JSON list."""
+    at = 1
+    while at < len(text) and (found := _BETWEEN.match(text, at)) and found.end() > at:
+        at = found.end()
+    return at
 
 
 def _no_constant(name: str) -> object:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from lamina.build.dockerfile.instructions import Copy, Dockerfile, Instruction, Onbuild, Run, Stage
+from lamina.build.dockerfile.mounts import mount_from
 from lamina.build.dockerfile.source import DockerfileError, Word, did_you_mean
 from lamina.errors import NotFound
 
@@ -66,21 +67,10 @@ def sources_of(instruction: Instruction) -> Iterator[Word]:
         case Copy(from_=Word() as word):
             yield word
         case Run():
-            for mount in instruction.mounts:
-                yield from _mount_source(mount)
+            found = (mount_from(mount, instruction.source) for mount in instruction.mounts)
+            yield from (word for word in found if word is not None)
         case _:
             return
-
-
-def _mount_source(mount: Word) -> Iterator[Word]:
-    at = 0
-    for field in mount.text.split(","):
-        plain = field.strip('"')
-        key, _, value = plain.partition("=")
-        if key.lower() == "from" and value:
-            start = at + field.index(plain) + len(key) + 1
-            yield mount.part(start, start + len(value))
-        at += len(field) + 1
 
 
 def needed_stages(dockerfile: Dockerfile, target: Stage, images: Mapping[int, str]) -> tuple[Stage, ...]:

@@ -94,6 +94,8 @@ def make_instruction(statement: Statement) -> ins.Instruction:
     if maker is None:
         keyword = statement.parts.keyword
         hint = did_you_mean(keyword.text, _MAKERS)
+        if not keyword.text.isalpha():
+            hint = f"if the line before goes on here, it has to end with {statement.escape}"
         statement.fail(keyword.start, f"unknown instruction {keyword}", hint)
     if found := _NOT_UTF8.search(statement.line.text):
         statement.fail(statement.line.position(found.start()), "a byte that is not UTF-8")
@@ -107,8 +109,9 @@ def _one(statement: Statement, what: str) -> Word:
 def _list(statement: Statement, rest: Word) -> list[Word] | None:
     try:
         return json_words(rest)
-    except NotStrings:
-        statement.fail(rest.start, "the JSON list holds something that is no text: expected double-quoted texts only")
+    except NotStrings as error:
+        position = rest.position(error.offset)
+        statement.fail(position, "the JSON list holds something that is no text: expected texts in double quotes")
 
 
 def _command(statement: Statement, rest: Word) -> ins.CommandLine:

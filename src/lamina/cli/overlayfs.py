@@ -36,7 +36,9 @@ _WITHOUT_EFFECT = frozenset((
     "max_read", "max_write", "noacl", "noauto", "nouser", "relatime", "rw", "subtype", "suid", "threaded",
     "timeout", "user", "writeback", "x-gvfs-hide",
 ))  # fmt: skip
-_KNOWN = frozenset({"volatile"})
+_KNOWN = frozenset({
+    "gidmapping", "owners", "squash_to_gid", "squash_to_root", "squash_to_uid", "uidmapping", "volatile",
+})  # fmt: skip
 
 USAGE = "lamina-overlayfs [-f] -o lowerdir=TOP:…:BASE[,upperdir=UPPER,workdir=WORK] MERGED"
 
@@ -132,6 +134,8 @@ def read_options(text: str) -> tuple[Overlay, int]:
     for name, value in asked.options:
         if name in _FLAGS:
             flags |= _FLAGS[name]
+        elif name == "xattr_permissions":  # fuse-overlayfs's word; its values choose among spellings
+            kept.append(("owners", "xattr"))
         elif name in _KNOWN:
             kept.append((name, value))
         elif name not in _WITHOUT_EFFECT:

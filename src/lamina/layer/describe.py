@@ -10,7 +10,8 @@ from lamina.layer.owners import Owner
 from lamina.layer.restore import CAPABILITY, SKIPPED
 from lamina.linux.xattr import getxattr, listxattr
 from lamina.overlay import format as marks
-from lamina.tar.entry import BLOCKDEV, CHARDEV, FILE, TYPES, Entry
+from lamina.overlay import recorded
+from lamina.tar.entry import FILE, TYPES, Entry
 
 _VFS_CAP_REVISION_MASK = 0xFF000000
 _VFS_CAP_REVISION_2 = 0x02000000
@@ -27,14 +28,27 @@ def describe(name: bytes, st: os.stat_result, fd: int, *, at: bytes = b"") -> En
     entry.uid, entry.gid = st.st_uid, st.st_gid
     entry.mtime = st.st_mtime_ns
     entry.xattrs = xattrs(fd, at)
-    if entry.kind == FILE:
+    if stat.S_ISREG(st.st_mode) or stat.S_ISDIR(st.st_mode):
+        _take_record(entry, st, fd, at)
+    if entry.kind == FILE:  # and not a recorded device
         entry.size = st.st_size
-    elif entry.kind in (CHARDEV, BLOCKDEV):
+    elif stat.S_ISCHR(st.st_mode) or stat.S_ISBLK(st.st_mode):
         entry.major, entry.minor = os.major(st.st_rdev), os.minor(st.st_rdev)
     elif stat.S_ISLNK(st.st_mode):
         entry.mode = 0o777
         entry.link = os.readlink(at, dir_fd=fd)
     return entry
+
+
+def _take_record(entry: Entry, st: os.stat_result, fd: int, at: bytes) -> None:
+    """Take the owner, mode and device that stand in an xattr because the disk could not hold them."""
+    record = recorded.read(fd, at=at)
+    if record is None:
+        return
+    entry.uid, entry.gid, entry.mode = record.uid, record.gid, record.mode
+    if record.kind and entry.kind == FILE and not st.st_size:
+        entry.kind = TYPES[record.kind]
+        entry.major, entry.minor = os.major(record.rdev), os.minor(record.rdev)
 
 
 def xattrs(fd: int, at: bytes) -> dict[bytes, bytes]:

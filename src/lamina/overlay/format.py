@@ -40,6 +40,9 @@ USER = "user.overlay."
 REDIRECTS = b"redirects"
 
 _SPACES = (b"trusted.overlay.", b"user.overlay.")
+# Of lamina and fuse-overlayfs: opaque directories, and owners that stand beside the disk's (`recorded`).
+_OURS = (b"user.lamina.", b"user.fuseoverlayfs.")
+_CONTAINERS = b"user.containers.override_stat"
 _FUSE_OPAQUE = b"user.fuseoverlayfs.opaque"
 
 WHITEOUT_PREFIX = b".wh."
@@ -116,7 +119,7 @@ def is_metacopy(fd: int, *, at: bytes = b"") -> bool:
 
 def is_mark(attribute: bytes) -> bool:
     """Tell whether the xattr is overlayfs's own (marks, origin, impure, escaped ones), so not part of the content."""
-    return attribute.startswith(_SPACES) or attribute.startswith(b"user.fuseoverlayfs.")
+    return attribute.startswith(_SPACES) or attribute.startswith(_OURS) or attribute == _CONTAINERS
 
 
 def write_whiteout(dirfd: int, name: bytes, space: str) -> None:

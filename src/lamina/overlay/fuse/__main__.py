@@ -16,6 +16,7 @@ from lamina.linux import fuse as device
 from lamina.overlay.fuse.serve import WANTED, FileSystem
 from lamina.overlay.fuse.session import MAX_DATA, Session
 from lamina.overlay.stack import Overlay
+from lamina.overlay.union.owners import read_options
 from lamina.overlay.union.tree import Tree
 from lamina.overlay.union.upper import Upper
 
@@ -44,6 +45,7 @@ def main() -> int:
 def _serve(overlay: Overlay, words: dict[str, object]) -> None:
     overlay.check()
     volatile = ("volatile", "") in overlay.options
+    owners = read_options(overlay.options)
     upper = None
     if overlay.upper:
         upper = Upper(
@@ -52,8 +54,9 @@ def _serve(overlay: Overlay, words: dict[str, object]) -> None:
             len(overlay.layers),
             userxattr=True if overlay.userxattr else None,
             sync=not volatile,
+            owners=owners,
         )
-    tree = Tree(list(overlay.layers), upper)
+    tree = Tree(list(overlay.layers), upper, owners=owners)
     file_system = FileSystem(
         tree, upper, open_files=_open_files(), sync=not volatile, copy_renamed=overlay.renames == "copy"
     )

@@ -60,7 +60,7 @@ class Files:
         if self._copy_up is None:
             raise failed(errno.EROFS, node.name)
         with self._tree.lock:
-            self._copy_up.node(node, size=size)
+            self._copy_up.node(node, size=size, writing=True)
             fd = _open_anyhow(self._tree, node, os.O_RDWR)
             return self._keep(node, OpenFile(fd, upper=True, writable=True))
 

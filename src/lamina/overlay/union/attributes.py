@@ -59,13 +59,13 @@ class Attributes:
             raise failed(errno.EOPNOTSUPP, node.name)
         with self._tree.lock:
             fd, path, _kept = self._target(node)
-            os.chmod(path, mode, dir_fd=fd)
+            self._tree.owners.chmod(fd, path, mode)
 
     def chown(self, node: Node, uid: int, gid: int) -> None:
         """Set the owner, and the group; -1 leaves one as it is."""
         with self._tree.lock:
             fd, path, _kept = self._target(node)
-            os.chown(path, uid, gid, dir_fd=fd, follow_symlinks=fd is None)
+            self._tree.owners.chown(fd, path, uid, gid)
 
     def utime(self, node: Node, atime: int | None, mtime: int | None) -> None:
         """Set the times, in nanoseconds since the epoch; None leaves one as it is."""

@@ -24,15 +24,17 @@ DT_DIR, DT_REG, DT_LNK = 4, 8, 10  # dirent.h; other types are the mode's top bi
 class Scan:
     """What one layer's directory holds: entries by name with their type (DT_*), and what it hides.
 
-    `whiteouts` maps a hidden name to the entry that hides it. `opaque` tells of an entry `.wh..wh..opq`.
+    `whiteouts` maps a hidden name to the entry that hides it. `opaque` tells of an entry `.wh..wh..opq`, `unreadable`
+    that this process may not look into a foreign directory, which may hold anything.
     """
 
-    __slots__ = ("entries", "opaque", "whiteouts")
+    __slots__ = ("entries", "opaque", "unreadable", "whiteouts")
 
     def __init__(self) -> None:
         self.entries: dict[bytes, int] = {}
         self.whiteouts: dict[bytes, bytes] = {}
         self.opaque = False
+        self.unreadable = False
 
 
 class Marks:
@@ -47,12 +49,16 @@ class Marks:
 
 
 class Branch:
-    """A layer. `index` is its place, base first; the upper's is the number of layers. `close` when done."""
+    """A layer. `index` is its place, base first; the upper's is the number of layers. `close` when done.
 
-    __slots__ = ("device", "fd", "index", "proc")
+    A `foreign` one belongs to somebody else: this process may not read all of it.
+    """
+
+    __slots__ = ("device", "fd", "foreign", "index", "proc")
 
     def __init__(self, root: str | bytes, index: int) -> None:
         self.index = index
+        self.foreign = False
         self.fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self.device = os.fstat(self.fd).st_dev
         self.proc = b"/proc/self/fd/%d/" % self.fd
@@ -67,6 +73,10 @@ class Branch:
             return os.stat(path or b".", dir_fd=self.fd, follow_symlinks=False)
         with self.near(path) as (fd, name):
             return os.stat(name, dir_fd=fd, follow_symlinks=False)
+
+    def fstat(self, fd: int) -> os.stat_result:
+        """Return the state of the open file `fd`, which is this branch's."""
+        return os.fstat(fd)
 
     def open(self, path: bytes, flags: int, mode: int = 0) -> int:
         """Open the entry itself; the caller closes the descriptor. ELOOP for a symbolic link without O_PATH."""

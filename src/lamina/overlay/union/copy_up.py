@@ -22,6 +22,9 @@ from lamina.overlay.union.upper import Upper
 #: xattrs that a file system may refuse to take over without the copy being wrong for it.
 _OPTIONAL = ("security.selinux", "system.nfs4_acl", "system.richacl")
 
+#: Why an attribute of somebody else's file cannot be had: a label, an ACL of ids that are not in this namespace.
+_NOT_FOR_US = (errno.EPERM, errno.EACCES, errno.EINVAL, errno.EOPNOTSUPP, errno.ENODATA)
+
 
 class CopyUp:
     """Copies nodes of `tree` up into its upper. The caller holds the tree's lock."""
@@ -32,14 +35,29 @@ class CopyUp:
         self._tree = tree
         self._upper = upper
 
-    def node(self, node: Node, *, size: int | None = None) -> None:
-        """Make the node be in the upper; nothing happens if it is. Of a file's data only `size` bytes are copied."""
+    def node(self, node: Node, *, size: int | None = None, writing: bool = False) -> None:
+        """Make the node be in the upper; nothing happens if it is. Of a file's data only `size` bytes are copied.
+
+        What this process may not read of a foreign layer is EACCES, or with `writing` begins empty.
+        """
+        if writing and size != 0 and not self.can_read(node):
+            size = 0
         if isinstance(node, Directory):
             self.directory(node)
         elif node.rank != UPPER:
             self._file(node, size)
         elif node.data is not None:
             self._take_data(node, size)
+
+    def can_read(self, node: Node) -> bool:
+        """Tell whether the data can be had: False for a file of a foreign layer that is closed to this process."""
+        if node.rank == UPPER or node.kind != DT_REG or not self._tree.owners.foreign:
+            return True
+        try:
+            os.close(self._tree.open(node, os.O_RDONLY))
+        except PermissionError:
+            return False
+        return True
 
     def directory(self, node: Directory) -> None:
         """Make the directory, and those above it, be in the upper. ENOENT for a removed one."""
@@ -59,10 +77,16 @@ class CopyUp:
         with self._upper.staged() as temp:
             os.mkdir(temp, 0o700, dir_fd=self._upper.work.fd)
             self._metadata(branch, path, st, temp)
+            closed = branch.foreign and self._tree.listing(node).unreadable
+            if closed:  # what is in it cannot be shown, and so begins empty
+                self._upper.set_mark(self._upper.work, temp, b"opaque", b"y")
             self._publish(node, temp)
         node.rank = UPPER
         node.ranks = [UPPER, *node.ranks]
         node.opacity = b""
+        if closed:
+            node.opacity, node.lowers = b"y", []
+            self._tree.listing(node).unreadable = False
 
     def _file(self, node: Node, size: int | None) -> None:
         if node.pin is not None:
@@ -89,7 +113,9 @@ class CopyUp:
     def _copy(self, node: Node, st: os.stat_result, temp: bytes, size: int | None) -> None:
         """Make `temp` an entry of the type of the node, with its data."""
         work = self._upper.work.fd
-        if node.kind == DT_REG:
+        if node.kind == DT_REG and size == 0:
+            os.mknod(temp, stat.S_IFREG | 0o600, dir_fd=work)
+        elif node.kind == DT_REG:
             source = self._tree.open(node, os.O_RDONLY)
             try:
                 copy = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=work)
@@ -104,22 +130,24 @@ class CopyUp:
         elif node.kind == DT_LNK:
             os.symlink(self._tree.readlink(node), temp, dir_fd=work)
         else:
-            os.mknod(temp, stat.S_IFMT(st.st_mode) | 0o600, st.st_rdev, dir_fd=work)
+            self._upper.owners.mknod(work, temp, stat.S_IFMT(st.st_mode) | 0o600, st.st_rdev)
 
     def _metadata(self, branch: Branch, path: bytes, st: os.stat_result, temp: bytes) -> None:
         """Give `temp` the owner, mode, attributes, origin and times of what it is a copy of, in the order that keeps
         them.
         """
         work = self._upper.work
-        own = os.stat(temp, dir_fd=work.fd, follow_symlinks=False)
+        own = work.stat(temp)
         if (own.st_uid, own.st_gid) != (st.st_uid, st.st_gid):
-            os.chown(temp, st.st_uid, st.st_gid, dir_fd=work.fd, follow_symlinks=False)
+            self._upper.owners.chown(work.fd, temp, st.st_uid, st.st_gid)
         if not stat.S_ISLNK(st.st_mode):
-            os.chmod(temp, stat.S_IMODE(st.st_mode), dir_fd=work.fd)
+            self._upper.owners.chmod(work.fd, temp, stat.S_IMODE(st.st_mode))
         with branch.proc_path(path) as source:
-            copy_xattrs(source, work.proc + temp)
+            copy_xattrs(source, work.proc + temp, lenient=branch.foreign)
         indexed = stat.S_ISDIR(st.st_mode) or st.st_nlink == 1 or self._upper.indexed
-        origin = self._tree.numbers.origin(branch, path) if indexed else b""
+        # What is mounted inside a layer has handles of another file system, which say nothing here.
+        known = indexed and (not branch.foreign or st.st_dev == branch.device)
+        origin = self._tree.numbers.origin(branch, path) if known else b""
         if origin:
             with suppress(OSError):  # user.* is refused on symbolic links and devices: the number then changes
                 self._upper.set_mark(work, temp, b"origin", origin)
@@ -207,12 +235,15 @@ class CopyUp:
             os.utime(name, ns=(times.st_atime_ns, times.st_mtime_ns), dir_fd=fd, follow_symlinks=False)
 
 
-def copy_xattrs(source: bytes, target: bytes) -> None:
-    """Copy the attributes of one path to another, but for overlayfs's marks; neither path's last link is followed."""
+def copy_xattrs(source: bytes, target: bytes, *, lenient: bool = False) -> None:
+    """Copy the attributes of one path to another, but for overlayfs's marks; neither path's last link is followed.
+
+    With `lenient`, what this process may not read or set is left out.
+    """
     try:
         names = os.listxattr(source, follow_symlinks=False)
     except OSError as error:
-        if error.errno in (errno.EOPNOTSUPP, errno.EPERM):
+        if error.errno in (errno.EOPNOTSUPP, errno.EPERM) or (lenient and error.errno == errno.EACCES):
             return
         raise
     for attribute in names:
@@ -221,7 +252,8 @@ def copy_xattrs(source: bytes, target: bytes) -> None:
         try:
             os.setxattr(target, attribute, os.getxattr(source, attribute, follow_symlinks=False), follow_symlinks=False)
         except OSError as error:
-            if attribute not in _OPTIONAL or error.errno not in (errno.EOPNOTSUPP, errno.EPERM):
+            optional = attribute in _OPTIONAL and error.errno in (errno.EOPNOTSUPP, errno.EPERM)
+            if not optional and not (lenient and error.errno in _NOT_FOR_US):
                 raise
 
 

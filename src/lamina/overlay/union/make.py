@@ -48,9 +48,9 @@ def make(upper: Upper, parent: Directory, name: bytes, spec: Spec, *, whiteout: 
     if not whiteout:
         path = join(parent.upper_path(), name)
         with upper.branch.near(path) as (fd, short):
-            _make_at(fd, short, spec)
+            _make_at(upper, fd, short, spec)
             if spec.owner is not None:
-                _own(fd, short, spec, lambda: upper.branch.stat(parent.upper_path()))
+                _own(upper, fd, short, spec, lambda: upper.branch.stat(parent.upper_path()))
         if opaque:
             upper.set_mark(upper.branch, path, b"opaque", b"y")
         return
@@ -65,12 +65,12 @@ def _make_over_whiteout(upper: Upper, parent: Directory, name: bytes, spec: Spec
         if acl := default_acl(upper, parent):
             upper.set_xattr(upper.work, folder, os.fsencode(_DEFAULT_ACL), acl)
         if above.st_mode & stat.S_ISGID:
-            os.chown(folder, -1, above.st_gid, dir_fd=upper.work.fd)
+            upper.owners.chown(upper.work.fd, folder, -1, above.st_gid)
             os.chmod(folder, 0o2700, dir_fd=upper.work.fd)
         temp = folder + b"/new"
-        _make_at(upper.work.fd, temp, spec)
+        _make_at(upper, upper.work.fd, temp, spec)
         if spec.owner is not None:
-            _own(upper.work.fd, temp, spec, lambda: above)
+            _own(upper, upper.work.fd, temp, spec, lambda: above)
         path = join(parent.upper_path(), name)
         if stat.S_ISDIR(spec.mode):
             if opaque:
@@ -81,7 +81,7 @@ def _make_over_whiteout(upper: Upper, parent: Directory, name: bytes, spec: Spec
     upper.discard(folder)
 
 
-def _make_at(fd: int, name: bytes, spec: Spec) -> None:
+def _make_at(upper: Upper, fd: int, name: bytes, spec: Spec) -> None:
     mode = spec.mode
     if stat.S_ISDIR(mode):
         os.mkdir(name, stat.S_IMODE(mode), dir_fd=fd)
@@ -90,19 +90,19 @@ def _make_at(fd: int, name: bytes, spec: Spec) -> None:
     elif stat.S_ISCHR(mode) and not spec.rdev:
         raise OSError(errno.EPERM, "the device 0:0 is a whiteout in a layer", os.fsdecode(name))
     else:
-        os.mknod(name, mode, spec.rdev, dir_fd=fd)
+        upper.owners.mknod(fd, name, mode, spec.rdev)
 
 
-def _own(fd: int, name: bytes, spec: Spec, above: object) -> None:
+def _own(upper: Upper, fd: int, name: bytes, spec: Spec, above: object) -> None:
     assert callable(above)
     uid, gid = spec.owner or (-1, -1)
-    if (uid, gid) == (os.geteuid(), os.getegid()):
+    if (uid, gid) == upper.owners.own():
         return
     if above().st_mode & stat.S_ISGID:
         gid = -1  # it has the group of its directory already
-    os.chown(name, uid, gid, dir_fd=fd, follow_symlinks=False)
+    upper.owners.chown(fd, name, uid, gid)
     if spec.mode & (stat.S_ISUID | stat.S_ISGID) and stat.S_ISREG(spec.mode):
-        os.chmod(name, stat.S_IMODE(spec.mode), dir_fd=fd)  # chown takes these bits away
+        upper.owners.chmod(fd, name, stat.S_IMODE(spec.mode))  # chown takes these bits away
 
 
 def default_acl(upper: Upper, parent: Directory) -> bytes:

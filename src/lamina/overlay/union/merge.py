@@ -40,9 +40,11 @@ def list_places(upper: Place | None, lowers: list[Place]) -> Listing:
         _take(found, closed, scan, UPPER)
         if scan.opaque:
             lowers = []
+    unreadable = False
     decided: set[bytes] = set()  # names of the upper on which a lower place has spoken
     for rank, place in enumerate(lowers):
         scan = place.branch.scan(place.path, place.opacity)
+        unreadable |= scan.unreadable and not upper
         if touched:
             covered |= touched & scan.entries.keys() - decided
             decided |= touched & (scan.entries.keys() | scan.whiteouts.keys())
@@ -51,6 +53,7 @@ def list_places(upper: Place | None, lowers: list[Place]) -> Listing:
             break
     listing = Listing(found)
     listing.whiteouts, listing.covered = whiteouts, covered
+    listing.unreadable = unreadable
     return listing
 
 

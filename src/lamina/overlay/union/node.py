@@ -181,10 +181,11 @@ class Listing:
     """The names of a merged directory, each with a cookie that never changes while the name stays.
 
     `whiteouts` maps the names that the upper hides to the entry that does. `covered` are the names that the upper has
-    or hides and the lower layers show, were there no upper.
+    or hides and the lower layers show, were there no upper. An `unreadable` one is empty because this process may not
+    read the directory.
     """
 
-    __slots__ = ("_cookies", "_found", "_index", "_names", "covered", "whiteouts")
+    __slots__ = ("_cookies", "_found", "_index", "_names", "covered", "unreadable", "whiteouts")
 
     def __init__(self, found: dict[bytes, Found]) -> None:
         self._names: list[bytes | None] = list(found)
@@ -193,6 +194,7 @@ class Listing:
         self._cookies = array("Q", range(1, len(found) + 1))
         self.whiteouts: dict[bytes, bytes] = {}
         self.covered: set[bytes] = set()
+        self.unreadable = False
 
     def __contains__(self, name: bytes) -> bool:
         return name in self._index

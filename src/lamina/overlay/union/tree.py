@@ -17,6 +17,7 @@ from lamina.overlay.union import merge
 from lamina.overlay.union.branch import DT_DIR, DT_REG, Branch, join
 from lamina.overlay.union.node import UPPER, Directory, Found, Listing, Node, Place
 from lamina.overlay.union.numbers import Numbers
+from lamina.overlay.union.owners import Owners
 from lamina.overlay.union.upper import Upper
 
 _Result = TypeVar("_Result")
@@ -36,14 +37,15 @@ class Tree:
     `lock` is held by whoever changes the tree, `moves` counts its renames.
     """
 
-    def __init__(self, layers: list[str], upper: Upper | None) -> None:
+    def __init__(self, layers: list[str], upper: Upper | None, *, owners: Owners | None = None) -> None:
+        self.owners = owners or Owners()
         self.branches: list[Branch] = []
         self.upper = upper
         self.lock = threading.RLock()
         self._by_key: dict[tuple[int, int, int], Node] = {}
         try:
             for index, layer in enumerate(layers):
-                self.branches.append(Branch(layer, index))
+                self.branches.append(self.owners.branch(layer, index, lower=True))
         except BaseException:
             self.close()
             raise
@@ -95,7 +97,15 @@ class Tree:
 
     def listing(self, directory: Directory) -> Listing:
         """Return the names of the directory; the object is the tree's own and follows its changes."""
-        return directory.listing or self.steady(self._load, directory)
+        listing = directory.listing
+        return self.steady(self._load, directory) if listing is None else listing
+
+    def readable(self, directory: Directory) -> Listing:
+        """Return the names of the directory; EACCES where this process may not know them."""
+        listing = self.listing(directory)
+        if listing.unreadable:
+            raise failed(errno.EACCES, directory.name)
+        return listing
 
     def _load(self, node: Node) -> Listing:
         assert isinstance(node, Directory)
@@ -187,7 +197,8 @@ class Tree:
         assert place is not None, "a rank names a place that there is"
         path = join(place.path, name)
         st = place.branch.stat(path)
-        node = Node(parent, name, rank, found.kind, self.numbers.shown(st.st_dev, st.st_ino))
+        # Not the kind of the listing: a recorded device is a file on disk.
+        node = Node(parent, name, rank, stat.S_IFMT(st.st_mode) >> 12, self.numbers.shown(st.st_dev, st.st_ino))
         # Without an index a copy-up parts the names of a lower file, as with the kernel's driver.
         if st.st_nlink > 1 and (rank == UPPER or not self.upper or self.upper.indexed):
             node.key = (place.branch.index, st.st_dev, st.st_ino)
@@ -300,7 +311,7 @@ class Tree:
 
     def _stat(self, node: Node) -> os.stat_result:
         if node.pin is not None:
-            return os.fstat(node.pin.fd)
+            return self._upper().branch.fstat(node.pin.fd)
         if isinstance(node, Directory) and node.dead is not None:
             return node.dead
         branch, path = self.where(node)

@@ -19,6 +19,7 @@ from lamina.overlay.union.branch import DT_DIR, DT_LNK, DT_REG, join
 from lamina.overlay.union.change import Change
 from lamina.overlay.union.make import Spec
 from lamina.overlay.union.node import UPPER, Directory, Found, Node
+from lamina.overlay.union.owners import read_options
 from lamina.overlay.union.tree import Tree, failed
 from lamina.overlay.union.upper import Upper
 from lamina.overlay.union.write import Writer
@@ -101,8 +102,8 @@ class Union:
     while the union is open, and a copied-up file parts from its hard links in a layer, as with the kernel's driver.
     Marks are written as `userxattr` says, or else as this process may. A directory of a layer that is renamed is
     redirected, or with `renames="copy"` copied up, which the kernel's driver can show to anybody. The layers must not
-    change meanwhile, nor the upper by anybody else. Use it as a context manager, or `close` it; it may be used by
-    several threads.
+    change meanwhile, nor the upper by anybody else. `options` are those of `lamina.overlay.union.owners`. Use it as a
+    context manager, or `close` it; it may be used by several threads.
     """
 
     def __init__(
@@ -114,16 +115,18 @@ class Union:
         userxattr: bool | None = None,
         sync: bool = True,
         renames: Literal["redirect", "copy"] = "redirect",
+        options: Sequence[tuple[str, str]] = (),
     ) -> None:
         self._upper: Upper | None = None
         self._tree: Tree | None = None
         self._folders: dict[bytes, tuple[int, Directory]] = {}
         paths = [os.fspath(layer) for layer in layers]
+        owners = read_options(options)
         if upper is not None:
             place = None if work is None else os.fspath(work)
-            self._upper = Upper(os.fspath(upper), place, len(paths), userxattr=userxattr, sync=sync)
+            self._upper = Upper(os.fspath(upper), place, len(paths), userxattr=userxattr, sync=sync, owners=owners)
         try:
-            self._tree = Tree(paths, self._upper)
+            self._tree = Tree(paths, self._upper, owners=owners)
         except BaseException:
             self.close()
             raise
@@ -283,14 +286,14 @@ class Union:
 
     def listdir(self, path: StrPath = "/") -> list[Any]:
         """Return the names in a directory, in no particular order; bytes for a path of bytes."""
-        names = self.tree.listing(self._directory(path)).names()
+        names = self.tree.readable(self._directory(path)).names()
         return names if isinstance(os.fspath(path), bytes) else [os.fsdecode(name) for name in names]
 
     def scandir(self, path: StrPath = "/") -> Iterator[Entry]:
         """Yield the entries of a directory, as they are when it is called."""
         directory = self._directory(path)
         top = os.fspath(path)
-        listing = self.tree.listing(directory)
+        listing = self.tree.readable(directory)
         return iter([Entry(self, directory, name, found.kind, top) for name, found in listing.entries()])
 
     def _directory(self, path: StrPath) -> Directory:
@@ -373,7 +376,7 @@ class Union:
             if node.kind == DT_DIR and (writing or flags & os.O_CREAT):
                 raise failed(errno.EISDIR, os.fsencode(path))
             if node.kind == DT_REG and writing:
-                self._changer().copy_up.node(node, size=0 if flags & os.O_TRUNC else None)
+                self._changer().copy_up.node(node, size=0 if flags & os.O_TRUNC else None, writing=True)
             return self.tree.open(node, flags & ~(os.O_CREAT | os.O_EXCL))
 
     def _open_made(self, node: Node, flags: int, mode: int) -> int:

@@ -20,6 +20,7 @@ from lamina.errors import Conflict, InvalidInput
 from lamina.linux.files import RENAME_EXCHANGE, renameat2
 from lamina.overlay import format as marks
 from lamina.overlay.union.branch import Branch
+from lamina.overlay.union.owners import Owners
 
 _TEMP = b"work"
 INDEX = b"index"
@@ -39,11 +40,22 @@ class Upper:
     """
 
     __slots__ = (
-        "_counter", "_lock", "_made", "_redirects", "_whiteout", "branch", "indexed", "space", "sync", "work",
+        "_counter", "_lock", "_made", "_redirects", "_whiteout", "branch", "indexed", "owners", "space", "sync",
+        "work",
     )  # fmt: skip
 
-    def __init__(self, root: str, work: str | None, index: int, *, userxattr: bool | None, sync: bool) -> None:
-        self.branch = Branch(root, index)
+    def __init__(
+        self,
+        root: str,
+        work: str | None,
+        index: int,
+        *,
+        userxattr: bool | None,
+        sync: bool,
+        owners: Owners | None = None,
+    ) -> None:
+        self.owners = owners or Owners()
+        self.branch = self.owners.branch(root, index, lower=False)
         self.sync = sync
         self.indexed = work is not None  # an index in a directory that goes away would come to nothing
         self._counter = itertools.count()
@@ -55,7 +67,7 @@ class Upper:
             self._lock = lock(root)
             if work is None:
                 work = self._made = _beside(root)
-            self.work = Branch(work, index)
+            self.work = self.owners.branch(work, index, lower=False)
         except BaseException:
             self._release()
             raise

@@ -128,11 +128,12 @@ class Writer:
                 spec.mode &= ~(spec.umask & 0o777)
             fd = upper.branch.open(parent.upper_path(), os.O_TMPFILE | os.O_RDWR, stat.S_IMODE(spec.mode))
             pin = Pin(fd)
-            st = os.fstat(fd)
+            st = upper.branch.fstat(fd)
             if spec.owner is not None:
                 above = upper.branch.stat(parent.upper_path())
-                os.chown(fd, spec.owner[0], -1 if above.st_mode & stat.S_ISGID else spec.owner[1])
-                st = os.fstat(fd)
+                group = -1 if above.st_mode & stat.S_ISGID else spec.owner[1]
+                upper.owners.chown(None, b"/proc/self/fd/%d" % fd, spec.owner[0], group)
+                st = upper.branch.fstat(fd)
             node = Node(parent, b"", UPPER, stat.S_IFREG >> 12, tree.numbers.shown(st.st_dev, st.st_ino))
             node.pin = pin
             return node, st
@@ -188,7 +189,7 @@ class Writer:
             node = tree.lookup(parent, name)
             if not isinstance(node, Directory):
                 raise failed(errno.ENOTDIR, name)
-            if len(tree.listing(node)):
+            if len(tree.readable(node)):
                 raise failed(errno.ENOTEMPTY, name)
             self.copy_up.directory(parent)
             st = tree.stat(node)
@@ -342,7 +343,7 @@ class Writer:
         if isinstance(target, Directory):
             if not isinstance(source, Directory):
                 raise failed(errno.EISDIR, new_name)
-            if len(self._tree.listing(target)):
+            if len(self._tree.readable(target)):
                 raise failed(errno.ENOTEMPTY, new_name)
 
     def _prepare_moved(self, node: Node, *, covered: bool) -> None:

@@ -65,6 +65,11 @@ class Room:
                 path = self._make(path, directory=directory)
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), target)
 
+    def _inside(self, parent: int, name: bytes) -> str:
+        """Return the path inside, with no link on the way: an upper has it under that name only."""
+        top, directory = (os.readlink(f"/proc/self/fd/{fd}") for fd in (self._root, parent))
+        return f"{directory.removeprefix(top)}/{os.fsdecode(name)}"
+
     def _make(self, path: bytes, *, directory: bool) -> bytes:
         """Make `path` with its parents, or return where a dangling link in its place points to."""
         head = os.path.dirname(path.rstrip(b"/"))
@@ -80,7 +85,7 @@ class Room:
                 else:
                     os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=parent))
                 if os.fstat(parent).st_dev in self._devices:
-                    self.made.append(os.fsdecode(path))
+                    self.made.append(self._inside(parent, name))
                 return path
             return link if link.startswith(b"/") else os.path.join(head, link)
         finally:

@@ -25,6 +25,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from lamina.overlay.drivers import Driver
 
+_KERNELS = ("/proc", "/sys", "/dev")  # no link of an image may move these
+
 _SAFE = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
 _MOUNT_WORDS = (
     (kernel.MS_RDONLY, "ro"),
@@ -161,7 +163,7 @@ class FileSystem(Step):
         }.get(self.fstype, f"memory for {self.target}")
 
     def do(self, room: Room) -> None:
-        own = self.target in ("/proc", "/sys", "/dev")
+        own = self.target in _KERNELS
         place = _real_directory(room, self.target) if own else room.ensure(self.target, directory=True)
         try:
             kernel.mount(self.fstype, f"/proc/self/fd/{place}", self.fstype, self.flags, self.data)
@@ -220,7 +222,8 @@ class BindPath(Step):
             if self.or_nothing:
                 return
             raise LaminaError("bind into the container", self.source, error) from error
-        place = room.ensure(self.target, directory=directory)
+        own = self.target in _KERNELS
+        place = _real_directory(room, self.target) if own else room.ensure(self.target, directory=directory)
         try:
             bind(self.source, f"/proc/self/fd/{place}", self.attributes, recursive=directory)
         except OSError as error:

@@ -32,6 +32,9 @@ def index_descriptors(layout: Layout) -> list[Descriptor]:
         if image is None:  # removed since the reference was read; its remover rewrites the index after us
             continue
         annotations = {REF_NAME: reference.tag or "", CONTAINERD_NAME: str(reference)}
-        size = os.stat(layout.path(blob_thing(digest))).st_size
+        try:
+            size = os.stat(layout.path(blob_thing(digest))).st_size
+        except FileNotFoundError:  # a damaged store, as its check tells: what is whole is still shown
+            continue
         descriptors.append(Descriptor(image.media_type, digest, size, annotations))
     return descriptors

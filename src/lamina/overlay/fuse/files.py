@@ -98,7 +98,7 @@ def _open_anyhow(tree: Tree, node: Node, flags: int) -> int:
     if node.pin is not None:
         directory, path = None, b"/proc/self/fd/%d" % node.pin.fd
         return _open_with_mode(directory, path, flags)
-    branch, path = tree.where(node)
+    branch, path = tree.where_upper(node)
     with branch.near(path) as (directory, name):
         return _open_with_mode(directory, name, flags | os.O_NOFOLLOW)
 

@@ -14,6 +14,7 @@ from typing import TypeVar
 from lamina.overlay.format import TRUSTED, USER, is_mark
 from lamina.overlay.union.branch import DT_DIR, DT_LNK, DT_REG, LONG
 from lamina.overlay.union.copy_up import CopyUp
+from lamina.overlay.union.lower import Lower
 from lamina.overlay.union.node import Directory, Node, Pin
 from lamina.overlay.union.tree import Tree, failed
 
@@ -47,7 +48,7 @@ class Attributes:
         self._copy_up.node(node, size=size)
         if node.pin is not None:
             return None, b"/proc/self/fd/%d" % node.pin.fd, node.pin
-        branch, path = self._tree.where(node)
+        branch, path = self._tree.where_upper(node)
         if len(path) < LONG:
             return branch.fd, path or b".", None
         pin = Pin(branch.open(path, os.O_PATH))
@@ -101,7 +102,7 @@ class Attributes:
         if node.plain and name == _CAPABILITY:
             raise OSError(errno.ENODATA, "no capabilities")
         try:
-            return self._reading(node, lambda path, follow: os.getxattr(path, stored(name), follow_symlinks=follow))
+            return self._reading(node, lambda branch, path: branch.getxattr(path, stored(name)))
         except OSError as error:
             if name == _CAPABILITY and error.errno == errno.ENODATA:
                 node.plain = True
@@ -109,8 +110,8 @@ class Attributes:
 
     def listxattr(self, node: Node) -> list[bytes]:
         """Return the names, sorted."""
-        names = self._reading(node, lambda path, follow: os.listxattr(path, follow_symlinks=follow))
-        return sorted(shown for name in names if (shown := shown_name(os.fsencode(name))))
+        names = self._reading(node, lambda branch, path: branch.listxattr(path))
+        return sorted(shown for name in names if (shown := shown_name(name)))
 
     def setxattr(self, node: Node, name: bytes, value: bytes, flags: int = 0) -> None:
         """Set an attribute; `flags` are os.XATTR_CREATE and os.XATTR_REPLACE."""
@@ -135,17 +136,28 @@ class Attributes:
         if isinstance(node, Directory) and name == _DEFAULT_ACL:
             node.default_acl = None
 
-    def _reading(self, node: Node, read: Callable[[bytes, bool], _Result]) -> _Result:
+    def _reading(self, node: Node, read: Callable[[Lower | _Pinned, bytes], _Result]) -> _Result:
         def once(node: Node) -> _Result:
             if node.pin is not None:
-                return read(b"/proc/self/fd/%d" % node.pin.fd, True)
+                return read(_Pinned(node.pin), b"")
             if isinstance(node, Directory) and node.dead is not None:
                 raise failed(errno.ENODATA, node.name)
-            branch, path = self._tree.where(node)
-            with branch.proc_path(path) as proc:
-                return read(proc, False)
+            return read(*self._tree.where(node))
 
         return self._tree.steady(once, node)
+
+
+class _Pinned:
+    """Reads the attributes of an inode that has no name."""
+
+    def __init__(self, pin: Pin) -> None:
+        self._pin = pin
+
+    def listxattr(self, _: bytes) -> list[bytes]:
+        return [os.fsencode(name) for name in os.listxattr(b"/proc/self/fd/%d" % self._pin.fd)]
+
+    def getxattr(self, _: bytes, attribute: bytes) -> bytes:
+        return os.getxattr(b"/proc/self/fd/%d" % self._pin.fd, attribute)
 
 
 def _by_path(fd: int | None, path: bytes) -> bytes:

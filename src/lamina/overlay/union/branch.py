@@ -12,7 +12,10 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import BinaryIO
 
+from lamina.linux import handle
+from lamina.linux.files import copy_data
 from lamina.overlay import format as marks
 
 # A path that comes near PATH_MAX (4096 with its zero) is walked in pieces; /proc/self/fd/N/ may stand before it.
@@ -85,6 +88,63 @@ class Branch:
             return os.open(path or b".", flags, mode, dir_fd=self.fd)
         with self.near(path) as (fd, name):
             return os.open(name, flags, mode, dir_fd=fd)
+
+    def reader(self, path: bytes) -> BinaryIO:
+        """Open the file for reading; the caller closes it."""
+        return os.fdopen(self.open(path, os.O_RDONLY), "rb")
+
+    def copy_data(self, path: bytes, fd: int, size: int | None) -> None:
+        """Make the empty file `fd` hold the first `size` bytes of the file, or all, holes included."""
+        source = self.open(path, os.O_RDONLY)
+        try:
+            copy_data(source, fd)
+        finally:
+            os.close(source)
+        if size is not None and size < os.fstat(fd).st_size:
+            os.ftruncate(fd, size)
+
+    def listxattr(self, path: bytes) -> list[bytes]:
+        """Return the names of the entry's attributes as they are stored."""
+        with self.proc_path(path) as proc:
+            return [os.fsencode(name) for name in os.listxattr(proc, follow_symlinks=False)]
+
+    def getxattr(self, path: bytes, attribute: bytes) -> bytes:
+        """Return a stored attribute; ENODATA where there is none."""
+        with self.proc_path(path) as proc:
+            return os.getxattr(proc, attribute, follow_symlinks=False)
+
+    def redirect_of(self, path: bytes) -> bytes:
+        """Return where the layers below hold the directory or the data of the metacopy file, or b""."""
+        with self.near(path) as (fd, name):
+            return marks.redirect_of(fd, at=name) or b""
+
+    def is_metacopy(self, path: bytes) -> bool:
+        """Tell whether the data of the file are in a layer below."""
+        with self.near(path) as (fd, name):
+            return marks.is_metacopy(fd, at=name)
+
+    def handle(self, path: bytes) -> tuple[int, bytes] | None:
+        """Return type and file handle of the entry, None where it has none."""
+        try:
+            with self.near(path) as (fd, name):
+                return handle.name_to_handle_at(fd, name)
+        except OSError:
+            return None
+
+    def uuid(self) -> bytes:
+        """Return the UUID of the file system, zeros where it has none or the root may not be read."""
+        try:
+            fd = handle.open_for_ioctl(self.fd)
+        except OSError:
+            return bytes(16)
+        try:
+            return handle.file_system_uuid(fd)
+        finally:
+            os.close(fd)
+
+    def statvfs(self) -> os.statvfs_result:
+        """Return the numbers of the file system."""
+        return os.fstatvfs(self.fd)
 
     def readlink(self, path: bytes) -> bytes:
         """Return the target of the symbolic link."""
@@ -178,7 +238,7 @@ class Branch:
                     del entries[name]
                     found.whiteouts[name] = name
         for name in [name for name in entries if name.startswith(marks.WHITEOUT_PREFIX)]:
-            _take_named_mark(found, name)
+            take_named_mark(found, name)
         return found
 
     def _take_special(self, found: Scan, path: bytes, name: bytes) -> None:
@@ -198,7 +258,7 @@ def join(path: bytes, name: bytes) -> bytes:
     return path + b"/" + name if path else name
 
 
-def _take_named_mark(found: Scan, name: bytes) -> None:
+def take_named_mark(found: Scan, name: bytes) -> None:
     """Move an entry whose very name is a mark (`.wh.NAME`, `.wh..wh..opq`) from the entries to what it says."""
     found.entries.pop(name, None)
     if name == marks.OPAQUE_NAME:

@@ -10,17 +10,18 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 
-from lamina.linux.files import copy_data
 from lamina.overlay.format import is_mark
-from lamina.overlay.union.branch import DT_LNK, DT_REG, Branch, join
+from lamina.overlay.union.branch import DT_LNK, DT_REG, join
+from lamina.overlay.union.lower import Lower
 from lamina.overlay.union.node import UPPER, Directory, Node, Pin
 from lamina.overlay.union.tree import Tree, failed
 from lamina.overlay.union.upper import Upper
 
 #: xattrs that a file system may refuse to take over without the copy being wrong for it.
-_OPTIONAL = ("security.selinux", "system.nfs4_acl", "system.richacl")
+_OPTIONAL = (b"security.selinux", b"system.nfs4_acl", b"system.richacl")
 
 #: Why an attribute of somebody else's file cannot be had: a label, an ACL of ids that are not in this namespace.
 _NOT_FOR_US = (errno.EPERM, errno.EACCES, errno.EINVAL, errno.EOPNOTSUPP, errno.ENODATA)
@@ -116,23 +117,20 @@ class CopyUp:
         if node.kind == DT_REG and size == 0:
             os.mknod(temp, stat.S_IFREG | 0o600, dir_fd=work)
         elif node.kind == DT_REG:
-            source = self._tree.open(node, os.O_RDONLY)
+            branch, path = self._tree.where_data(node)
+            copy = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=work)
             try:
-                copy = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=work)
-                try:
-                    _copy_data(source, copy, size)
-                    if self._upper.sync:
-                        os.fsync(copy)
-                finally:
-                    os.close(copy)
+                branch.copy_data(path, copy, size)
+                if self._upper.sync:
+                    os.fsync(copy)
             finally:
-                os.close(source)
+                os.close(copy)
         elif node.kind == DT_LNK:
             os.symlink(self._tree.readlink(node), temp, dir_fd=work)
         else:
             self._upper.owners.mknod(work, temp, stat.S_IFMT(st.st_mode) | 0o600, st.st_rdev)
 
-    def _metadata(self, branch: Branch, path: bytes, st: os.stat_result, temp: bytes) -> None:
+    def _metadata(self, branch: Lower, path: bytes, st: os.stat_result, temp: bytes) -> None:
         """Give `temp` the owner, mode, attributes, origin and times of what it is a copy of, in the order that keeps
         them.
         """
@@ -142,8 +140,7 @@ class CopyUp:
             self._upper.owners.chown(work.fd, temp, st.st_uid, st.st_gid)
         if not stat.S_ISLNK(st.st_mode):
             self._upper.owners.chmod(work.fd, temp, stat.S_IMODE(st.st_mode))
-        with branch.proc_path(path) as source:
-            copy_xattrs(source, work.proc + temp, lenient=branch.foreign)
+        _copy_xattrs(branch, path, work.proc + temp, lenient=branch.foreign)
         indexed = stat.S_ISDIR(st.st_mode) or st.st_nlink == 1 or self._upper.indexed
         # What is mounted inside a layer has handles of another file system, which say nothing here.
         known = indexed and (not branch.foreign or st.st_dev == branch.device)
@@ -163,7 +160,7 @@ class CopyUp:
         self._tree.listing(parent).covered.add(node.name)
         self.restore_times(path, times)
 
-    def _publish_linked(self, node: Node, branch: Branch, path: bytes, links: int, temp: bytes) -> None:
+    def _publish_linked(self, node: Node, branch: Lower, path: bytes, links: int, temp: bytes) -> None:
         """Publish the copy of a file that has several names in its layer, so that all of them show it.
 
         Without an index the copy is alone, as with the kernel's driver: the other names keep the old file.
@@ -235,31 +232,35 @@ class CopyUp:
             os.utime(name, ns=(times.st_atime_ns, times.st_mtime_ns), dir_fd=fd, follow_symlinks=False)
 
 
-def copy_xattrs(source: bytes, target: bytes, *, lenient: bool = False) -> None:
-    """Copy the attributes of one path to another, but for overlayfs's marks; neither path's last link is followed.
-
-    With `lenient`, what this process may not read or set is left out.
-    """
+def copy_xattrs(source: bytes, target: bytes) -> None:
+    """Copy the attributes of one path to another, but for overlayfs's marks; neither path's last link is followed."""
     try:
-        names = os.listxattr(source, follow_symlinks=False)
+        names = [os.fsencode(name) for name in os.listxattr(source, follow_symlinks=False)]
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EPERM):
+            return
+        raise
+    _set_xattrs(target, names, lambda name: os.getxattr(source, name, follow_symlinks=False), lenient=False)
+
+
+def _copy_xattrs(branch: Lower, path: bytes, target: bytes, *, lenient: bool) -> None:
+    """Copy the attributes of an entry; with `lenient`, what this process may not read or set is left out."""
+    try:
+        names = branch.listxattr(path)
     except OSError as error:
         if error.errno in (errno.EOPNOTSUPP, errno.EPERM) or (lenient and error.errno == errno.EACCES):
             return
         raise
-    for attribute in names:
-        if is_mark(os.fsencode(attribute)):
+    _set_xattrs(target, names, lambda name: branch.getxattr(path, name), lenient=lenient)
+
+
+def _set_xattrs(target: bytes, names: list[bytes], read: Callable[[bytes], bytes], *, lenient: bool) -> None:
+    for name in names:
+        if is_mark(name):
             continue
         try:
-            os.setxattr(target, attribute, os.getxattr(source, attribute, follow_symlinks=False), follow_symlinks=False)
+            os.setxattr(target, name, read(name), follow_symlinks=False)
         except OSError as error:
-            optional = attribute in _OPTIONAL and error.errno in (errno.EOPNOTSUPP, errno.EPERM)
+            optional = name in _OPTIONAL and error.errno in (errno.EOPNOTSUPP, errno.EPERM)
             if not optional and not (lenient and error.errno in _NOT_FOR_US):
                 raise
-
-
-def _copy_data(source: int, copy: int, size: int | None) -> None:
-    if size == 0:
-        return
-    copy_data(source, copy)
-    if size is not None and size < os.fstat(copy).st_size:
-        os.ftruncate(copy, size)

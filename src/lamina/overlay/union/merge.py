@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Sequence
 
-from lamina.overlay import format as marks
-from lamina.overlay.union.branch import DT_DIR, Branch, Marks, Scan, join
+from lamina.overlay.union.branch import DT_DIR, Marks, Scan, join
+from lamina.overlay.union.lower import Lower
 from lamina.overlay.union.node import UPPER, Found, Listing, Place
 
 
@@ -99,7 +100,7 @@ def merge_directory(
         if own.opacity == b"y":
             break
         if own.redirect:
-            rest = _redirected(own.redirect, parent, lowers, roots)
+            rest = redirected(own.redirect, parent, lowers, roots)
             result.lowers += rest
             if rank == UPPER and rest:
                 result.origin = _origin_of(own.redirect, origin)
@@ -113,7 +114,7 @@ def _origin_of(redirect: bytes, origin: bytes | None) -> bytes | None:
     return None if origin is None else join(origin, redirect)
 
 
-def _redirected(redirect: bytes, parent: Place, lowers: list[Place], roots: list[Place]) -> list[Place]:
+def redirected(redirect: bytes, parent: Place, lowers: list[Place], roots: list[Place]) -> list[Place]:
     """Return the places, below the layer of `parent`, of the directory that the redirect names."""
     below = parent.branch.index
     if not redirect.startswith(b"/"):
@@ -141,23 +142,30 @@ def find_file(places: list[Place], components: list[bytes], roots: list[Place]) 
     return Place(place.branch, join(place.path, components[-1]), impure=place.impure)
 
 
-def find_data(branch: Branch, path: bytes, lowers: list[Place], roots: list[Place]) -> Place:
+def find_anything(roots: list[Place], path: bytes) -> Place | None:
+    """Return the topmost place of what is at the path, b"" for the root, following no link; None for nothing."""
+    if not path:
+        return roots[0] if roots else None
+    components = path.split(b"/")
+    directories = find_directory(roots, components, roots)
+    return directories[0] if directories else find_file(roots, components, roots)
+
+
+def find_data(branch: Lower, path: bytes, lowers: list[Place], roots: list[Place]) -> Place:
     """Return where the data of the metacopy file at `path` of `branch` are; EPERM, as the kernel says, for nowhere.
 
     `lowers` are the places of its directory.
     """
     while True:
-        with branch.near(path) as (fd, name):
-            redirect = marks.redirect_of(fd, at=name) or path.rpartition(b"/")[2]
+        redirect = branch.redirect_of(path) or path.rpartition(b"/")[2]
         start = roots if redirect.startswith(b"/") else lowers
         components = redirect.lstrip(b"/").split(b"/")
         place = find_file([place for place in start if place.branch.index < branch.index], components, roots)
         if place is None:
             raise OSError(errno.EPERM, os.strerror(errno.EPERM), os.fsdecode(path))
         branch, path = place.branch, place.path
-        with branch.near(path) as (fd, name):
-            if not marks.is_metacopy(fd, at=name):
-                return place
+        if not branch.is_metacopy(path):
+            return place
 
 
 def _find(places: list[Place], name: bytes) -> Found | None:
@@ -166,7 +174,7 @@ def _find(places: list[Place], name: bytes) -> Found | None:
     return found if isinstance(found, Found) else None
 
 
-def root_places(branches: list[Branch]) -> list[Place]:
+def root_places(branches: Sequence[Lower]) -> list[Place]:
     """Return the roots of lower branches, which are given base first, as places, topmost first."""
     places: list[Place] = []
     for branch in reversed(branches):

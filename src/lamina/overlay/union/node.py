@@ -13,10 +13,11 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from lamina.overlay.union.branch import DT_DIR, Branch, join
+from lamina.overlay.union.branch import DT_DIR, join
 
 if TYPE_CHECKING:
     from lamina.overlay.format import Opacity
+    from lamina.overlay.union.lower import Lower
 
 UPPER = -1
 
@@ -26,7 +27,7 @@ class Place:
 
     __slots__ = ("branch", "impure", "opacity", "path")
 
-    def __init__(self, branch: Branch, path: bytes, opacity: Opacity = b"", *, impure: bool = False) -> None:
+    def __init__(self, branch: Lower, path: bytes, opacity: Opacity = b"", *, impure: bool = False) -> None:
         self.branch = branch
         self.path = path
         self.opacity = opacity

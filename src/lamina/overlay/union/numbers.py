@@ -8,11 +8,10 @@ and the file handle, out of which the number is read for the file systems whose 
 
 from __future__ import annotations
 
-import os
 import struct
+from collections.abc import Sequence
 
-from lamina.linux import handle
-from lamina.overlay.union.branch import Branch
+from lamina.overlay.union.lower import Lower
 
 _HEADER = struct.Struct("=BBBBB")  # version, magic, length, flags, type of the handle
 _MAGIC = 0xFB
@@ -30,14 +29,15 @@ class Numbers:
 
     __slots__ = ("_devices", "_flags", "_uuids")
 
-    def __init__(self, branches: list[Branch]) -> None:
+    def __init__(self, branches: Sequence[Lower]) -> None:
         self._devices: dict[int, int] = {}
         self._uuids: dict[int, bytes] = {}
         self._flags = _LITTLE if struct.pack("=H", 1) == struct.pack("<H", 1) else _BIG_ENDIAN
         for branch in branches:
             if branch.device not in self._devices:
                 self._devices[branch.device] = len(self._devices)
-                self._uuids[branch.device] = _uuid(branch)
+                if (uuid := branch.uuid()) is not None:
+                    self._uuids[branch.device] = uuid
 
     def shown(self, device: int, ino: int) -> int:
         """Return the number in the union of inode `ino` of the file system `device`."""
@@ -45,13 +45,12 @@ class Numbers:
         index = self._devices.setdefault(device, len(self._devices))
         return ino if not index and ino <= _LOW else (ino & _LOW) | (index & 0xFF) << _SHIFT
 
-    def origin(self, branch: Branch, path: bytes) -> bytes:
+    def origin(self, branch: Lower, path: bytes) -> bytes:
         """Return the value of `overlay.origin` for the entry of a lower layer; b"" where it has no handle."""
-        try:
-            with branch.near(path) as (fd, name):
-                kind, fid = handle.name_to_handle_at(fd, name)
-        except OSError:
+        found = branch.handle(path)
+        if found is None:
             return b""
+        kind, fid = found
         length = _HEADER.size + _UUID + len(fid)
         uuid = self._uuids.get(branch.device, bytes(_UUID))
         return _HEADER.pack(0, _MAGIC, length, self._flags, kind) + uuid + fid
@@ -83,14 +82,3 @@ def _ino_of(kind: int, fid: bytes) -> int | None:
         case 0x4D, 20:  # btrfs: object, subvolume, generation
             return int(struct.unpack("=QQI", fid)[0])
     return None
-
-
-def _uuid(branch: Branch) -> bytes:
-    try:
-        fd = handle.open_for_ioctl(branch.fd)
-    except OSError:  # a layer's root that may be searched but not read
-        return bytes(_UUID)
-    try:
-        return handle.file_system_uuid(fd)
-    finally:
-        os.close(fd)

@@ -10,13 +10,15 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from lamina.overlay.union import merge
 from lamina.overlay.union.branch import DT_DIR, DT_REG, Branch, join
+from lamina.overlay.union.lower import Lower
 from lamina.overlay.union.node import UPPER, Directory, Found, Listing, Node, Place
 from lamina.overlay.union.numbers import Numbers
+from lamina.overlay.union.opening import Layer, open_lower
 from lamina.overlay.union.owners import Owners
 from lamina.overlay.union.upper import Upper
 
@@ -32,20 +34,20 @@ def failed(code: int, name: bytes = b"") -> OSError:
 
 
 class Tree:
-    """The union of `layers` (directories, base first) and an upper, which stays the caller's. `close` when done.
+    """The union of `layers` (base first) and an upper, which stays the caller's. `close` when done.
 
     `lock` is held by whoever changes the tree, `moves` counts its renames.
     """
 
-    def __init__(self, layers: list[str], upper: Upper | None, *, owners: Owners | None = None) -> None:
+    def __init__(self, layers: Sequence[Layer], upper: Upper | None, *, owners: Owners | None = None) -> None:
         self.owners = owners or Owners()
-        self.branches: list[Branch] = []
+        self.branches: list[Lower] = []
         self.upper = upper
         self.lock = threading.RLock()
         self._by_key: dict[tuple[int, int, int], Node] = {}
         try:
             for index, layer in enumerate(layers):
-                self.branches.append(self.owners.branch(layer, index, lower=True))
+                self.branches.append(open_lower(layer, index, self.owners, self.branches))
         except BaseException:
             self.close()
             raise
@@ -61,7 +63,7 @@ class Tree:
         self.branches = []
 
     def _root(self) -> Directory:
-        top = self.upper.branch if self.upper else self.roots[0].branch
+        top: Lower = self.upper.branch if self.upper else self.roots[0].branch
         st = top.stat(b"")
         ranks = [UPPER] if self.upper else [0]
         root = Directory(None, b"", ranks, self.numbers.shown(st.st_dev, st.st_ino), list(self.roots))
@@ -208,11 +210,11 @@ class Tree:
             self._follow_origin(node, place, path, parent)
         return node, st
 
-    def _follow_index(self, node: Node, branch: Branch, path: bytes) -> None:
+    def _follow_index(self, node: Node, branch: Lower, path: bytes) -> None:
         """Find the copied-up data of a file with several names, whichever of the names was copied up."""
         upper = self._upper()
         if node.rank == UPPER:
-            value = upper.get_mark(branch, path, b"origin") or b""
+            value = upper.get_mark(upper.branch, path, b"origin") or b""
         else:
             value = self.numbers.origin(branch, path)
         index = upper.index_path(value)
@@ -232,18 +234,15 @@ class Tree:
 
     def _follow_origin(self, node: Node, place: Place, path: bytes, parent: Directory) -> None:
         """Take the number, and for a metacopy file the data, from what the entry was copied up from."""
-        with place.branch.near(path) as (fd, name):
-            proc = b"/proc/self/fd/%d/%b" % (fd, name)
-            try:
-                names = os.listxattr(proc, follow_symlinks=False)
-            except OSError:
-                return
-            for attribute in names:
-                if attribute.endswith(".overlay.origin"):
-                    value = os.getxattr(proc, attribute, follow_symlinks=False)
-                    node.ino = self.numbers.of_origin(value) or node.ino
-                elif attribute.endswith(".overlay.metacopy") and node.kind == DT_REG:
-                    node.data = merge.find_data(place.branch, path, parent.lowers, self.roots)
+        try:
+            names = place.branch.listxattr(path)
+        except OSError:
+            return
+        for attribute in names:
+            if attribute.endswith(b".overlay.origin"):
+                node.ino = self.numbers.of_origin(place.branch.getxattr(path, attribute)) or node.ino
+            elif attribute.endswith(b".overlay.metacopy") and node.kind == DT_REG:
+                node.data = merge.find_data(place.branch, path, parent.lowers, self.roots)
 
     def forget(self, node: Node) -> None:
         """Drop a node that nobody uses any more; looking its name up makes it again. The root and indexed ones stay."""
@@ -283,11 +282,15 @@ class Tree:
 
     # Nodes.
 
-    def where(self, node: Node) -> tuple[Branch, bytes]:
+    def where_upper(self, node: Node) -> tuple[Branch, bytes]:
+        """Return where a node of the upper is that has a name: the upper or its work directory, and the path."""
+        upper = self._upper()
+        return (upper.work, node.index) if node.index else (upper.branch, node.upper_path())
+
+    def where(self, node: Node) -> tuple[Lower, bytes]:
         """Return the branch and the path of a node that has a name; valid until it is moved or copied up."""
         if node.rank == UPPER:
-            upper = self._upper()
-            return (upper.work, node.index) if node.index else (upper.branch, node.upper_path())
+            return self.where_upper(node)
         if node.parent is None:
             return self.roots[0].branch, self.roots[0].path
         if isinstance(node, Directory):
@@ -334,10 +337,12 @@ class Tree:
         with self.lock:
             if node.pin is not None:
                 return os.open(b"/proc/self/fd/%d" % node.pin.fd, flags | os.O_CLOEXEC)
-            branch, path = self.where(node)
-            if node.data is not None:
-                branch, path = node.data.branch, node.data.path
+            branch, path = self.where_data(node)
             return branch.open(path, flags)
+
+    def where_data(self, node: Node) -> tuple[Lower, bytes]:
+        """Return where the data of a file are, which a metacopy file has elsewhere."""
+        return (node.data.branch, node.data.path) if node.data is not None else self.where(node)
 
     def readlink(self, node: Node) -> bytes:
         """Return the target of a symbolic link."""
@@ -352,7 +357,7 @@ class Tree:
 
     def statvfs(self) -> os.statvfs_result:
         """Return the numbers of the file system that is written to, or of the topmost layer."""
-        return os.fstatvfs(self.upper.branch.fd if self.upper else self.roots[0].branch.fd)
+        return (self.upper.branch if self.upper else self.roots[0].branch).statvfs()
 
 
 def mode_of(kind: int) -> int:

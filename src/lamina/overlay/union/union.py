@@ -7,21 +7,25 @@ starting again at the union's root. Layers are base first. Errors are those of `
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import IO, Any, Literal
+from typing import IO, Any, BinaryIO, Literal
 
 from lamina.overlay.format import META_PREFIX
 from lamina.overlay.union.attributes import Attributes
 from lamina.overlay.union.branch import DT_DIR, DT_LNK, DT_REG, join
 from lamina.overlay.union.change import Change
+from lamina.overlay.union.entry import Entry
 from lamina.overlay.union.make import Spec
 from lamina.overlay.union.node import UPPER, Directory, Found, Node
+from lamina.overlay.union.opening import FolderOf, Layer
 from lamina.overlay.union.owners import read_options
 from lamina.overlay.union.tree import Tree, failed
 from lamina.overlay.union.upper import Upper
+from lamina.overlay.union.virtual import Virtual
 from lamina.overlay.union.write import Writer
 
 StrPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
@@ -30,73 +34,11 @@ _MAX_LINKS = 40  # MAXSYMLINKS of the kernel
 _FOLDERS = 10_000  # how many paths of directories are remembered
 
 
-class Entry:
-    """An entry of a directory of the union, like os.DirEntry; its name is text or bytes as the path asked for."""
-
-    __slots__ = ("_directory", "_kind", "_raw", "_top", "_union")
-
-    def __init__(self, union: Union, directory: Directory, raw: bytes, kind: int, top: str | bytes) -> None:
-        self._union = union
-        self._directory = directory
-        self._raw = raw
-        self._kind = kind
-        self._top = top
-
-    @property
-    def name(self) -> Any:
-        """The name in its directory."""
-        return self._raw if isinstance(self._top, bytes) else os.fsdecode(self._raw)
-
-    @property
-    def path(self) -> Any:
-        """The path: what the directory was asked for by, and the name."""
-        return os.path.join(self._top, self.name)
-
-    def __fspath__(self) -> str | bytes:
-        path: str | bytes = self.path
-        return path
-
-    def __repr__(self) -> str:
-        return f"<Entry {self.name!r}>"
-
-    def inode(self) -> int:
-        """Return the inode number in the union."""
-        return self._node().ino
-
-    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
-        """Return the state of the entry, or of what it links to."""
-        return self._union.stat(self.path, follow_symlinks=follow_symlinks)
-
-    def is_symlink(self) -> bool:
-        """Tell whether it is a symbolic link."""
-        return self._kind == DT_LNK
-
-    def is_dir(self, *, follow_symlinks: bool = True) -> bool:
-        """Tell whether it is a directory, or links to one."""
-        return self._is(DT_DIR, follow_symlinks)
-
-    def is_file(self, *, follow_symlinks: bool = True) -> bool:
-        """Tell whether it is a regular file, or links to one."""
-        return self._is(DT_REG, follow_symlinks)
-
-    def origin(self) -> int:
-        """Return the place of the layer that the entry comes from, base first; the upper's is the number of layers."""
-        return self._union.origin(self.path)
-
-    def _is(self, kind: int, follow: bool) -> bool:
-        if self._kind != DT_LNK or not follow:
-            return self._kind == kind
-        try:
-            return stat.S_IFMT(self.stat().st_mode) >> 12 == kind
-        except OSError:
-            return False
-
-    def _node(self) -> Node:
-        return self._union.tree.lookup(self._directory, self._raw)
-
-
 class Union:
-    """`layers` (directories, base first) laid over each other, with changes kept in `upper`; without one, read-only.
+    """`layers` (base first) laid over each other, with changes kept in the directory `upper`; without it, read-only.
+
+    A layer is a directory, the file of a tar archive, compressed or not, or (file system, path) with a file system of
+    fsspec, which is then only read.
 
     `work` is an empty directory on the upper's file system; without one a temporary directory stands beside the upper
     while the union is open, and a copied-up file parts from its hard links in a layer, as with the kernel's driver.
@@ -108,7 +50,7 @@ class Union:
 
     def __init__(
         self,
-        layers: Sequence[str | os.PathLike[str]],
+        layers: Sequence[str | os.PathLike[str] | FolderOf],
         *,
         upper: str | os.PathLike[str] | None = None,
         work: str | os.PathLike[str] | None = None,
@@ -120,16 +62,17 @@ class Union:
         self._upper: Upper | None = None
         self._tree: Tree | None = None
         self._folders: dict[bytes, tuple[int, Directory]] = {}
-        paths = [os.fspath(layer) for layer in layers]
+        opened: list[Layer] = [layer if isinstance(layer, tuple) else os.fspath(layer) for layer in layers]
         owners = read_options(options)
         if upper is not None:
             place = None if work is None else os.fspath(work)
-            self._upper = Upper(os.fspath(upper), place, len(paths), userxattr=userxattr, sync=sync, owners=owners)
+            self._upper = Upper(os.fspath(upper), place, len(opened), userxattr=userxattr, sync=sync, owners=owners)
         try:
-            self._tree = Tree(paths, self._upper, owners=owners)
+            self._tree = Tree(opened, self._upper, owners=owners)
         except BaseException:
             self.close()
             raise
+        self._streams = any(isinstance(branch, Virtual) for branch in self._tree.branches)
         self._writer = Writer(self._tree, self._upper, copy_renamed=renames == "copy") if self._upper else None
         self._attributes = Attributes(self._tree, self._writer.copy_up if self._writer else None)
 
@@ -352,9 +295,19 @@ class Union:
         """Open a file as the built-in open does; `text` are its encoding, errors and newline.
 
         The file object is the real file's: what is opened for writing was copied up, and stays what it is whatever
-        happens to its name.
+        happens to its name. What is read from a layer that is no directory has no descriptor.
         """
+        if self._streams and mode.strip("bt") == "r" and (stream := self._stream(path)) is not None:
+            return stream if "b" in mode else io.TextIOWrapper(stream, **text)
         return open(os.fspath(path), mode, buffering, opener=lambda _, flags: self.os_open(path, flags), **text)
+
+    def _stream(self, path: StrPath) -> BinaryIO | None:
+        """Open a file that is in no file system of this machine; None for every other and for what is no file."""
+        node = self._walk(path, follow=True)[0]
+        if node is None or node.kind != DT_REG or node.pin is not None:
+            return None
+        branch, place = self.tree.where_data(node)
+        return branch.reader(place) if isinstance(branch, Virtual) else None
 
     def os_open(self, path: StrPath, flags: int, mode: int = 0o666) -> int:
         """Open a file as os.open does and return its descriptor, which the caller closes."""

@@ -115,7 +115,7 @@ class Writer:
             with target.near(path) as (fd, name):
                 os.link(b"/proc/self/fd/%d" % node.pin.fd, name, dst_dir_fd=fd, follow_symlinks=True)
         else:
-            source, old = self._tree.where(node)
+            source, old = self._tree.where_upper(node)
             upper.link(source, old, target, path)
 
     def make_nameless(self, parent: Directory, spec: Spec) -> tuple[Node, os.stat_result]:

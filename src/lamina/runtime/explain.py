@@ -209,8 +209,12 @@ def _ending(launch: Launch, number: int) -> list[str]:
     return [*_move(launch, number), "", *last, _with_tools_of_host(launch, user, privileges, variables)]
 
 
+def _makes_workdir(launch: Launch) -> bool:
+    return launch.create_workdir and launch.workdir != "/"
+
+
 def _pivot(launch: Launch, number: int) -> list[str]:
-    made = [f"mkdir -p {quote(launch.workdir)}"] if launch.create_workdir and launch.workdir != "/" else []
+    made = [command(["mkdir", "-p", launch.workdir])] if _makes_workdir(launch) else []
     pivot = steps.Pivot().describe(launch.root)[:-1]
     return [f"# {number}. {steps.Pivot.about}", *pivot, *made, f"cd {quote(launch.workdir)}"]
 
@@ -226,6 +230,8 @@ def _move(launch: Launch, number: int) -> list[str]:
     return [
         f"# {number}. the tree becomes the root; the image lacks one of {', '.join(_TOOLS)}: the host's tools do it",
         f"cd {quote(launch.root)}",
+        # By the image's own mkdir, beneath its root: a link of the image must not lead to the host.
+        *([command(["chroot", ".", "mkdir", "-p", launch.workdir])] if _makes_workdir(launch) else []),
         "mount -n --move . /",
     ]
 

@@ -1,4 +1,7 @@
-"""Directories over each other in a program of one's own: base first, changes apart. Root only; see sandbox.py."""
+"""Directories over each other in a program of one's own: base first, changes apart.
+
+The kernel's overlayfs does it for root; for an ordinary user it is our own union, through fusermount3.
+"""
 
 from __future__ import annotations
 

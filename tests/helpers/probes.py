@@ -145,6 +145,11 @@ def _acl() -> str:
         return _said(["setfacl", "--modify", "user:12345:r", file.name])
 
 
+def _sys_admin() -> str:
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapBnd:"))
+    return "" if int(line.split()[1], 16) >> 21 & 1 else "an outer container has taken it away"
+
+
 def _debian() -> str:
     path = os.environ.get("BASE_TAR", "")
     return "" if path and os.access(path, os.R_OK) else "BASE_TAR does not name a readable file"
@@ -179,6 +184,7 @@ _PROBES: dict[str, Callable[[], str]] = {
     "overlay": lambda: overlay_on(scratch_base()),
     "fuse": _fuse,
     "acl": _acl,
+    "sys_admin": _sys_admin,
     "debian": _debian,
     "archive": _archive,
 }

@@ -159,5 +159,5 @@ def test_mount_shows_directories_as_one(scratch: Path) -> None:
 
 @pytest.mark.requires("user")
 def test_mount_tells_an_ordinary_user_what_to_do(scratch: Path) -> None:
-    with pytest.raises(lamina.Unsupported, match="namespace only"), lamina.mount(layers=[scratch]):
+    with pytest.raises(lamina.Unsupported, match="namespace only"), lamina.mount(layers=[scratch], driver="kernel"):
         pass

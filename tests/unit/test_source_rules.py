@@ -111,6 +111,7 @@ def look(event, arguments):
     elif event.startswith(("subprocess.", "socket.", "os.fork", "os.exec", "os.posix_spawn", "os.putenv", "shutil.")):
         sys.exit(f"{event} {arguments}")
 import importlib
+import urllib3  # which tries IPv6 when it is imported
 sys.addaudithook(look)
 for name in sys.argv[1:]:
     importlib.import_module(name)

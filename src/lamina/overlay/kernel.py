@@ -252,8 +252,12 @@ def _bind_by_flags(source: str, target: str, attributes: int, recursive: bool) -
     flags = sum(flag for attribute, flag in kernel.ATTRIBUTE_FLAGS if attributes & attribute)
     with _Path(target) as place:
         top = os.readlink(f"/proc/self/fd/{place}")
-    for point in mount_points():
-        if point.path == top or (recursive and point.path.startswith(top.rstrip("/") + "/")):
+    points = mount_points()
+    made = {[point.id for point in points if point.path == top][-1]}  # not what it covers, which no path leads to
+    for point in points:  # parents come first
+        if recursive and point.parent in made:
+            made.add(point.id)
+        if point.id in made:
             # Flags that the mount has must be named again: in a user namespace they are locked (mount_namespaces(7)).
             kernel.mount("", point.path, "", kernel.MS_REMOUNT | kernel.MS_BIND | flags | _flags_of(point.options))
 

@@ -78,11 +78,12 @@ def test_threads_call_side_by_side(helper: Helper) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(ask, range(40))) == ["/bin/sh"] * 40
-    assert len(helpers(os.getpid())) == 1, "one process, and no zombies"
+    until(lambda: len(helpers(os.getpid())) == 1, "one process, and no zombies")
 
 
 def test_a_killed_helper_is_replaced(helper: Helper) -> None:
     helper.call(find_program, name="sh", path="/bin")
+    until(lambda: len(helpers(os.getpid())) == 1, "the request's process has ended")
     (first,) = helpers(os.getpid())
     os.kill(first, signal.SIGKILL)
     until(lambda: _command(first) == b"", "the helper is dead")
@@ -109,7 +110,7 @@ def test_an_interrupt_ends_the_request(helper: Helper, tmp_path: Path) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0.2)
         with pytest.raises(KeyboardInterrupt):
             helper.call(kill_container, directory=str(tmp_path))
-        assert len(helpers(os.getpid())) == 1, "the child has ended"
+        until(lambda: len(helpers(os.getpid())) == 1, "the child has ended", seconds=5)
     finally:
         signal.signal(signal.SIGALRM, before)
         os.close(held)

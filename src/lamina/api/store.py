@@ -14,7 +14,7 @@ from lamina.store.staging import Staging
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
     from typing import BinaryIO, Literal
 
@@ -173,15 +173,17 @@ class Store:
         source: str | os.PathLike[str] | BinaryIO,
         *,
         platform: str = "",
+        max_unpacked_size: int | None = None,
         on_event: OnEvent = ignore,
     ) -> list[Image]:
         """Take in the images of an archive (OCI's or docker's, compressed or not), a layout directory or a stream.
 
-        Of an image for several platforms the one for `platform`, by default this machine's, is taken.
+        Of an image for several platforms the one for `platform`, by default this machine's, is taken. Layers that have
+        more than `max_unpacked_size` bytes together are refused, and without that such as look like a trap.
         """
         from lamina.api.transfers import load
 
-        return load(self, source, platform, on_event)
+        return load(self, source, platform, max_unpacked_size, on_event)
 
     def save(
         self,
@@ -201,14 +203,17 @@ class Store:
 
         save(self, images, target, format=format, compression=compression, on_event=on_event)
 
-    def pull(self, name: str, *, platform: str = "", on_event: OnEvent = ignore) -> Image:
+    def pull(
+        self, name: str, *, platform: str = "", max_unpacked_size: int | None = None, on_event: OnEvent = ignore
+    ) -> Image:
         """Take an image from its registry, and call it by `name`; a name without a registry means docker.io.
 
-        Only what the store does not have is fetched. Raises NotFound where the registry has no such image.
+        Only what the store does not have is fetched; `max_unpacked_size` is as in `load`. Raises NotFound where the
+        registry has no such image.
         """
         from lamina.api.transfers import pull
 
-        return pull(self, name, platform, on_event)
+        return pull(self, name, platform, max_unpacked_size, on_event)
 
     def push(
         self,
@@ -306,6 +311,53 @@ class Store:
         from lamina.api.container import Container
 
         return Container.create(self, image, options, name=name, throw_away=throw_away, pinned=pinned)
+
+    def build(
+        self,
+        context: str | os.PathLike[str],
+        *,
+        tag: str | Iterable[str] = (),
+        dockerfile: str | os.PathLike[str] | None = None,
+        target: str | None = None,
+        build_args: Mapping[str, str] | None = None,
+        contexts: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        ssh: Mapping[str, str] | None = None,
+        add_hosts: Iterable[tuple[str, str]] = (),
+        network: str = "host",
+        no_cache: bool = False,
+        explain_cache: bool = False,
+        on_event: OnEvent = ignore,
+    ) -> Image:
+        """Build the image that a Dockerfile describes, and give it the names in `tag`.
+
+        `context` is a directory, `dockerfile` a path, by default the one in the context. `secrets` are files by id,
+        for `RUN --mount=type=secret`; `contexts` further sources of files by name, directories or
+        "docker-image://NAME". Lines of progress and output come as events; with `explain_cache` they say what differs
+        where a step is not taken from the cache.
+
+        Raises DockerfileError with a position, and BuildError with the last lines of output for a RUN that fails.
+        """
+        from lamina.api.building import build
+
+        return build(
+            self,
+            os.fspath(context),
+            tags=[tag] if isinstance(tag, str) else list(tag),
+            dockerfile=os.fspath(dockerfile) if dockerfile is not None else None,
+            target=target,
+            build_args=build_args or {},
+            contexts=contexts or {},
+            labels=labels or {},
+            secrets=secrets or {},
+            ssh=ssh or {},
+            add_hosts=list(add_hosts),
+            network=network,
+            no_cache=no_cache,
+            explain_cache=explain_cache,
+            on_event=on_event,
+        )
 
     def explain(self, image: Image | str, options: RunOptions, *, keep: bool = False) -> str:
         """Return the shell script that does what a run would do; with `keep` it leaves what the command wrote."""

@@ -29,9 +29,22 @@ from lamina.transfer.save import new_file, save_images
 # All of these use `store.launcher`: their jobs run side by side, in processes of their own.
 
 
-def load(store: Store, source: str | os.PathLike[str] | BinaryIO, platform: str, on_event: OnEvent) -> list[Image]:
+def load(
+    store: Store,
+    source: str | os.PathLike[str] | BinaryIO,
+    platform: str,
+    max_unpacked_size: int | None,
+    on_event: OnEvent,
+) -> list[Image]:
     """Take in images; `Store.load` says what the arguments mean."""
-    loaded = load_images(store.layout, store.launcher, source, platform=wanted(platform), on_event=on_event)
+    loaded = load_images(
+        store.layout,
+        store.launcher,
+        source,
+        platform=wanted(platform),
+        max_size=max_unpacked_size,
+        on_event=on_event,
+    )
     return [Image(store, record, name=names[0].familiar if names else "") for record, names in loaded]
 
 
@@ -72,7 +85,7 @@ def export(container: Container, target: str | os.PathLike[str] | BinaryIO) -> N
         making.write_flat(layout, container.store.worker, record.layers, upper, Fd(fd))
 
 
-def pull(store: Store, name: str, platform: str, on_event: OnEvent) -> Image:
+def pull(store: Store, name: str, platform: str, max_unpacked_size: int | None, on_event: OnEvent) -> Image:
     """Take an image from its registry; `Store.pull` says what the arguments mean."""
     reference = parse_reference(name).tagged()
     record = pull_image(
@@ -80,6 +93,7 @@ def pull(store: Store, name: str, platform: str, on_event: OnEvent) -> Image:
         store.launcher,
         reference,
         platform=wanted(platform),
+        max_size=max_unpacked_size,
         environ=os.environ,
         on_event=on_event,
     )

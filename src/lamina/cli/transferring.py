@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lamina.cli.options import CHOICE, TEXT, Option
+from lamina.cli.options import CHOICE, TEXT, Option, usage_error
 from lamina.errors import LaminaError, NotFound
 
 TYPE_CHECKING = False
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from lamina.api import Image, Store
     from lamina.cli.context import Context
+    from lamina.cli.options import Arguments, Command
 
 PLATFORM = Option(
     "platform",
@@ -18,6 +19,26 @@ PLATFORM = Option(
     kind=TEXT,
     value="OS/ARCH[/VARIANT]",
 )
+
+MAX_UNPACKED_SIZE = Option(
+    "max-unpacked-size",
+    "refuse an image whose layers have more than SIZE bytes (k, M, G) unpacked",
+    kind=TEXT,
+    value="SIZE",
+)
+
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+def read_size(command: Command, arguments: Arguments, name: str) -> int | None:
+    """Return the bytes that --`name` says, with binary units as docker has them, or None where it is not given."""
+    if not arguments.given(name):
+        return None
+    text = arguments.text(name).lower().removesuffix("b").removesuffix("i")
+    digits = text.rstrip("kmgt")
+    if not (digits.isascii() and digits.isdigit() and text[len(digits) :] in _UNITS):
+        raise usage_error(command, f"--{name} is a number with k, M, G or T, not {arguments.text(name)!r}")
+    return int(digits) * _UNITS[text[len(digits) :]]
 
 
 def compression_option(default: str) -> Option:

@@ -7,20 +7,28 @@ import queue
 import threading
 from types import TracebackType
 
+from lamina.errors import InvalidInput
 from lamina.tar.compress import Decompressed
 
 _DEPTH = 8  # pieces of about 1 MiB that may wait between two threads
 _GATHER = 1 << 18
 
+# What nobody set a limit for may be this large, or this many times as large as it is compressed: gzip cannot do more
+# than 1032, and what is larger than both is made to fill a disk.
+_HARMLESS = 4 << 30
+_RATIO = 1032
+
 
 class Source:
     """A stream that a second thread reads, decompresses and hashes while the caller uses what came before.
 
-    With `length`, only so many bytes are read. Use as a context manager; leaving it ends the thread. `size` and
-    `diff_id` are those of the uncompressed stream and are valid once `read` has returned b"".
+    With `length`, only so many bytes are read. More than `most` uncompressed bytes are refused; where that is None,
+    what looks like a decompression bomb is. Use as a context manager; leaving it ends the thread. `size` and `diff_id`
+    are those of the uncompressed stream and are valid once `read` has returned b"".
     """
 
-    def __init__(self, fd: int, length: int | None = None) -> None:
+    def __init__(self, fd: int, length: int | None = None, most: int | None = None) -> None:
+        self._most = most
         self._stream = Decompressed(fd, length)
         self._hash = hashlib.sha256()
         self._queue: queue.Queue[bytes | Exception] = queue.Queue(_DEPTH)
@@ -70,7 +78,16 @@ class Source:
             raise piece
         self.size += len(piece)
         self._ended = not piece
+        self._check_size()
         return piece
+
+    def _check_size(self) -> None:
+        limit = self._most
+        if limit is None:
+            limit = max(_HARMLESS, self.consumed * _RATIO)
+        if self.size > limit:
+            hint = "--max-unpacked-size allows more"
+            raise InvalidInput("unpack", "the layer", f"{self.consumed} bytes become more than {limit}", hint)
 
     def _run(self) -> None:
         try:

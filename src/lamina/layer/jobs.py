@@ -30,8 +30,11 @@ def apply_layer(
     expected_diff_id: str,
     on_event: OnEvent,
     length: int | None = None,
+    max_size: int | None = None,
 ) -> dict[str, object]:
     """Make a layer of the tar archive that `stream` gives, compressed or not, in its next `length` bytes or all.
+
+    An archive of more than `max_size` bytes, uncompressed, is refused (InvalidInput); without, what is a bomb.
 
     Returns `diff_id` and `size` of the uncompressed archive, the bytes of `content` in it, its number of `entries`, its
     `compression`, and whether it is `complete`: the tree took nothing from the layers below. InvalidInput where
@@ -46,6 +49,7 @@ def apply_layer(
         space=space,
         single_id=single_id,
         length=length,
+        max_size=max_size,
         expected=expected_diff_id,
         on_event=on_event,
     )

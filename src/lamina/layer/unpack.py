@@ -151,16 +151,17 @@ def unpack(
     space: str,
     single_id: bool,
     length: int | None = None,
+    max_size: int | None = None,
     expected: str,
     on_event: OnEvent,
 ) -> dict[str, object]:
     """Apply the archive that `stream` gives (in its next `length` bytes, or all), and describe what came of it.
 
-    InvalidInput where its diff id is not `expected` (if that is given).
+    InvalidInput where its diff id is not `expected` (if that is given), and for more than `max_size` bytes.
     """
     progress = Progress(os.fstat(stream).st_size if length is None else length, on_event)
     with making(staging, below, space=space, single_id=single_id) as made:
-        with Source(stream, length) as source:
+        with Source(stream, length, max_size) as source:
             reader = TarReader(source, made.literal)
             content = StreamContent(reader)
             applier = made.applier

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from lamina.errors import StoreError
+from lamina.errors import InvalidInput, StoreError
 from lamina.events import OnEvent
 from lamina.ids.worker import Fd
 from lamina.layer import jobs
@@ -33,28 +33,57 @@ def apply(
     below: Sequence[str],
     *,
     length: int | None = None,
+    max_size: int | None = None,
     expected: str = "",
     on_event: OnEvent,
 ) -> LayerRecord:
     """Publish the layer whose tar comes from `stream`, compressed or not, over the layers `below`, base first.
 
-    With `length`, only so many bytes of `stream` are read. With `expected`, a diff id, anything else is refused
-    (InvalidInput) and nothing is published.
+    With `length`, only so many bytes of `stream` are read; with `max_size`, more uncompressed ones are refused. With
+    `expected`, a diff id, anything else is refused (InvalidInput) and nothing is published.
     """
-    make = _apply_job(staging.layout, worker, stream, below, length=length, expected=expected, on_event=on_event)
+    make = _apply_job(
+        staging.layout,
+        worker,
+        stream,
+        below,
+        length=length,
+        max_size=max_size,
+        expected=expected,
+        on_event=on_event,
+    )
     return _make(staging, worker, below, make)
 
 
 def apply_anywhere(
-    staging: Staging, worker: Worker, stream: Fd, *, length: int | None, expected: str, on_event: OnEvent
+    staging: Staging,
+    worker: Worker,
+    stream: Fd,
+    *,
+    length: int | None = None,
+    max_size: int | None = None,
+    expected: str,
+    on_event: OnEvent,
 ) -> LayerRecord | None:
     """Publish the layer as `apply` does if it is the same over whatever lies below.
 
-    None, with nothing published, where something is to be taken from the layers below: then they must be given.
+    None, with nothing published, where it is not, or cannot be made without the layers below: then `apply` tells.
     """
-    make = _apply_job(staging.layout, worker, stream, (), length=length, expected=expected, on_event=on_event)
-    with _made(staging, worker, make) as (directory, made):
-        return _publish(staging, directory, (), made) if made["complete"] else None
+    make = _apply_job(
+        staging.layout,
+        worker,
+        stream,
+        (),
+        length=length,
+        max_size=max_size,
+        expected=expected,
+        on_event=on_event,
+    )
+    try:
+        with _made(staging, worker, make) as (directory, made):
+            return _publish(staging, directory, (), made) if made["complete"] else None
+    except InvalidInput:  # a hard link into a layer below looks like one to nothing; with that layer, all is clear
+        return None
 
 
 def _apply_job(
@@ -64,6 +93,7 @@ def _apply_job(
     below: Sequence[str],
     *,
     length: int | None,
+    max_size: int | None,
     expected: str,
     on_event: OnEvent,
 ) -> Callable[[str], Mapping[str, object]]:
@@ -78,6 +108,7 @@ def _apply_job(
             single_id=layout.single_id,
             expected_diff_id=expected,
             length=length,
+            max_size=max_size,
             on_event=on_event,
         )
 

@@ -27,6 +27,7 @@ def load_images(
     source: str | os.PathLike[str] | BinaryIO,
     *,
     platform: Platform,
+    max_size: int | None,
     on_event: OnEvent,
 ) -> Loaded:
     """Take all images of `source` into the store and return each with the names that it was given.
@@ -40,6 +41,8 @@ def load_images(
             manifest = found.descriptor
             if manifest.media_type in INDEX_TYPES:
                 manifest = find_manifest(images, manifest, platform)
-            record = take_image(staging, worker, images, manifest, found.names, task="load", on_event=on_event)
+            record = take_image(
+                staging, worker, images, manifest, found.names, task="load", max_size=max_size, on_event=on_event
+            )
             loaded.append((record, found.names))
     return loaded

@@ -31,6 +31,7 @@ def pull_image(
     reference: Reference,
     *,
     platform: Platform,
+    max_size: int | None = None,
     environ: Mapping[str, str],
     on_event: OnEvent,
 ) -> ImageRecord:
@@ -38,7 +39,9 @@ def pull_image(
     names = [Reference(reference.registry, reference.repository, reference.tag)] if reference.tag else []
     with Staging(layout) as staging, open_for_pull(environ, reference, on_event) as (repository, found):
         manifest = find_manifest(repository, found, platform)
-        return take_image(staging, worker, repository, manifest, names, task="pull", on_event=on_event)
+        return take_image(
+            staging, worker, repository, manifest, names, task="pull", max_size=max_size, on_event=on_event
+        )
 
 
 def push_image(

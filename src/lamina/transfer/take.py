@@ -32,6 +32,7 @@ from lamina.oci.reference import Reference
 from lamina.store import making
 from lamina.store.blobs import blob_thing, has_blob, publish_blob
 from lamina.store.images import ImageRecord
+from lamina.store.layers import read_layer
 from lamina.store.publish import check_name, publish_documents, tag_image
 from lamina.store.staging import Staging
 from lamina.transfer.content import Source, verified
@@ -69,9 +70,12 @@ def take_image(
     names: Sequence[Reference],
     *,
     task: str,
+    max_size: int | None = None,
     on_event: OnEvent,
 ) -> ImageRecord:
     """Make the image `manifest` of `source` one of the store, called by `names`; `task` names the work in events.
+
+    The layers may have `max_size` bytes together, unpacked; without, each may be large if it is not far smaller packed.
 
     Nothing is visible before everything was checked. Raises InvalidInput where something is not what it should be.
     """
@@ -80,7 +84,7 @@ def take_image(
     document, config = _documents(source, manifest)
     chains = chain_ids(config.diff_ids)
     layers = [_Layer(*parts) for parts in zip(document.layers, config.diff_ids, chains, strict=True)]
-    with _Taking(staging, worker, source, task, on_event) as taking:
+    with _Taking(staging, worker, source, task=task, max_size=max_size, on_event=on_event) as taking:
         unpacked = taking.layers(layers)
     image = publish_documents(staging, document, config, unpacked, reference=names[0] if names else None)
     for name in names[1:]:
@@ -137,11 +141,21 @@ class _Taken:
 class _Taking:
     """The layers of one image on their way into the store."""
 
-    def __init__(self, staging: Staging, worker: Worker, source: Source, task: str, on_event: OnEvent) -> None:
+    def __init__(
+        self,
+        staging: Staging,
+        worker: Worker,
+        source: Source,
+        *,
+        task: str,
+        max_size: int | None,
+        on_event: OnEvent,
+    ) -> None:
         self._staging = staging
         self._worker = worker
         self._source = source
         self._task = task
+        self._max_size = max_size
         self._on_event = on_event
         self._telling = Lock()
         self._stopped = Flag()
@@ -164,7 +178,14 @@ class _Taking:
         names: list[str] = []
         for layer in layers:
             names.append(self._named(layer, futures[layer.descriptor.digest].result(), names))
+        self._check_size(names)
         return names
+
+    def _check_size(self, names: Sequence[str]) -> None:
+        if self._max_size is not None:
+            size = sum(read_layer(self._staging.layout, name).size for name in names)
+            if size > self._max_size:
+                raise InvalidInput("unpack", "the image", f"its layers have {size} bytes, more than {self._max_size}")
 
     def _wait(self, futures: list[Future[_Taken]]) -> None:
         try:
@@ -183,6 +204,7 @@ class _Taking:
         if name is None:
             section = taken.bytes or self._at_hand(layer) or self._spooled(layer)
             name = self._apply(layer, section, below)
+        assert name is not None  # what lies below was given
         return name
 
     # One layer, in a thread of the pool
@@ -202,9 +224,7 @@ class _Taking:
             return _Taken(name)
         if section is None:
             return self._streamed(layer)
-        if layer.is_base:
-            return _Taken(self._apply(layer, section, ()))
-        return _Taken(self._apply_anywhere(layer, section), section)
+        return _Taken(self._apply(layer, section, None), section)
 
     def _present(self, layer: _Layer) -> str | None:
         """Return the name of the layer if the store has it, from now on pinned."""
@@ -231,29 +251,23 @@ class _Taking:
             raise InvalidInput("use the blob", digest, reason)
         return blob
 
-    def _apply(self, layer: _Layer, section: Section, below: Sequence[str]) -> str:
+    def _apply(self, layer: _Layer, section: Section, below: Sequence[str] | None) -> str | None:
+        """Unpack the bytes; `below` is None where that should not be needed: then None is returned if it is."""
         with section.opened() as fd:
-            return making.apply(
-                self._staging,
-                self._worker,
-                Fd(fd),
-                below,
-                length=section.size,
-                expected=layer.diff_id,
-                on_event=lambda event: self._tell(layer, event),
-            ).name
+            return self._unpack(layer, Fd(fd), section.size, below, lambda event: self._tell(layer, event))
 
-    def _apply_anywhere(self, layer: _Layer, section: Section) -> str | None:
-        with section.opened() as fd:
+    def _unpack(
+        self, layer: _Layer, stream: Fd, length: int | None, below: Sequence[str] | None, on_event: OnEvent
+    ) -> str | None:
+        staging, worker, size, expected = self._staging, self._worker, self._max_size, layer.diff_id
+        if below is None and not layer.is_base:
             made = making.apply_anywhere(
-                self._staging,
-                self._worker,
-                Fd(fd),
-                length=section.size,
-                expected=layer.diff_id,
-                on_event=lambda event: self._tell(layer, event),
+                staging, worker, stream, length=length, max_size=size, expected=expected, on_event=on_event
             )
-        return made.name if made else None
+            return made.name if made else None
+        return making.apply(
+            staging, worker, stream, below or (), length=length, max_size=size, expected=expected, on_event=on_event
+        ).name
 
     # Bytes from elsewhere
 
@@ -267,7 +281,7 @@ class _Taking:
             made: str | None = None
             problem: LaminaError | OSError | None = None
             try:
-                made = self._unpack(layer, Fd(reader))
+                made = self._unpack(layer, Fd(reader), None, None, lambda event: self._tell_text(layer, event))
             except (LaminaError, OSError) as error:
                 failed.set()
                 problem = error
@@ -280,18 +294,6 @@ class _Taking:
         if problem is not None:
             raise problem
         return _Taken(made, self._keep(layer, path))
-
-    def _unpack(self, layer: _Layer, stream: Fd) -> str | None:
-        def tell(event: Event) -> None:  # how far it is, the fetching tells
-            if event.text:
-                self._tell(layer, event)
-
-        if layer.is_base:
-            return making.apply(self._staging, self._worker, stream, (), expected=layer.diff_id, on_event=tell).name
-        made = making.apply_anywhere(
-            self._staging, self._worker, stream, length=None, expected=layer.diff_id, on_event=tell
-        )
-        return made.name if made else None
 
     def _spooled(self, layer: _Layer) -> Section:
         """Fetch the bytes and unpack nothing."""
@@ -332,6 +334,10 @@ class _Taking:
             else:
                 publish_blob(self._staging, path, digest)
         return whole_file(layout.path(blob_thing(digest)))
+
+    def _tell_text(self, layer: _Layer, event: Event) -> None:
+        if event.text:  # how far it is, the fetching tells
+            self._tell(layer, event)
 
     def _tell(self, layer: _Layer, event: Event) -> None:
         subject = short(layer.descriptor.digest)

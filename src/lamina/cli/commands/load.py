@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lamina.cli.options import TEXT, Command, Option
-from lamina.cli.transferring import PLATFORM
+from lamina.cli.transferring import MAX_UNPACKED_SIZE, PLATFORM, read_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 def _run(context: Context, arguments: Arguments) -> int:
     import sys
 
+    most = read_size(COMMAND, arguments, "max-unpacked-size")
     source = arguments.text("input", "-")
     with context.store() as store, context.progress() as on_event:
         images = store.load(
-            sys.stdin.buffer if source == "-" else source, platform=arguments.text("platform"), on_event=on_event
+            sys.stdin.buffer if source == "-" else source,
+            platform=arguments.text("platform"),
+            max_unpacked_size=most,
+            on_event=on_event,
         )
         for image in images:
             names = image.names
@@ -39,6 +43,7 @@ COMMAND = Command(
     options=(
         Option("input", "read FILE instead of standard input", short="i", kind=TEXT, value="FILE"),
         PLATFORM,
+        MAX_UNPACKED_SIZE,
     ),
     examples=(
         ("lamina load -i image.tar", "from a file"),

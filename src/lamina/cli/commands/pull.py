@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lamina.cli.options import Command, Option, Positional
-from lamina.cli.transferring import PLATFORM
+from lamina.cli.transferring import MAX_UNPACKED_SIZE, PLATFORM, read_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,12 +14,15 @@ if TYPE_CHECKING:
 def _run(context: Context, arguments: Arguments) -> int:
     from lamina.events import ignore
 
+    most = read_size(COMMAND, arguments, "max-unpacked-size")
     quiet = arguments.flag("quiet")
     with context.store() as store:
         for name in arguments.positionals:
             with context.progress() as on_event:
                 platform = arguments.text("platform")
-                image = store.pull(name, platform=platform, on_event=ignore if quiet else on_event)
+                image = store.pull(
+                    name, platform=platform, max_unpacked_size=most, on_event=ignore if quiet else on_event
+                )
             context.print(image.id if quiet else image.name or image.id)
     return 0
 
@@ -33,7 +36,7 @@ COMMAND = Command(
         " a tag `latest`. What the store has is not fetched again. Mirrors and certificates are those of"
         " registries.conf and certs.d, names and passwords those of docker and podman."
     ),
-    options=(PLATFORM, Option("quiet", "print the image's id alone, and no progress", short="q")),
+    options=(PLATFORM, MAX_UNPACKED_SIZE, Option("quiet", "print the image's id alone, and no progress", short="q")),
     positionals=(Positional("NAME", "what to pull", most=None),),
     examples=(
         ("lamina pull debian:bookworm", "from docker.io"),

@@ -1,0 +1,254 @@
+"""Images that attack, on their whole way through `load`: more than sixty, each refused or made harmless.
+
+Every layer is loaded as the second of an image, over a base with a directory, a link out of the tree and a file, and
+beside a directory of the host that must stay as it is: as root, with a range of ids, and with one.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import lamina
+from lamina.tar import entry as kinds
+from tests.helpers.archives import directory, hardlink, item, symlink
+from tests.helpers.images import layer_bytes
+from tests.helpers.layers import look
+from tests.helpers.layouts import MANIFEST, Made
+
+pytestmark = pytest.mark.requires("userns")
+
+_END = bytes(1024)
+_DEEP = b"/".join([b"d"] * 600)
+
+#: What a layer holds, and a word of the refusal, or "" where it is taken and does no harm.
+LAYERS: dict[str, tuple[bytes, str]] = {
+    # Names that lead out
+    "upwards": (item(b"../evil"), "upwards"),
+    "upwards, twice": (item(b"../../evil"), "upwards"),
+    "upwards in the middle": (item(b"a/../../evil"), "upwards"),
+    "upwards at the end": (directory(b"a/.."), "upwards"),
+    "upwards from a link": (item(b"out/../evil"), "upwards"),
+    "absolute": (item(b"/evil", content=b"x"), ""),
+    "absolute, many slashes": (item(b"///evil", content=b"x"), ""),
+    "dot names": (item(b"././evil", content=b"x"), ""),
+    "NUL in a long name": (item(b"n" * 120, content=b"x"), ""),
+    "component too long": (item(b"n" * 256), "too long"),
+    "very deep": (item(_DEEP + b"/f", content=b"x"), ""),
+    "not UTF-8": (item(b"\xff\xfe", content=b"x"), ""),
+    "newline": (item(b"a\nb", content=b"x"), ""),
+    "escape sequence": (item(b"\x1b[2J", content=b"x"), ""),
+    # Links
+    "link out, and through it": (symlink(b"l", b"/") + item(b"l/evil", content=b"x"), ""),
+    "link up, and through it": (symlink(b"l", b"../../..") + item(b"l/evil", content=b"x"), ""),
+    "through a link of the base": (item(b"out/evil", content=b"x"), ""),
+    "directory over a link of the base": (directory(b"out") + item(b"out/evil", content=b"x"), ""),
+    "link, then file": (symlink(b"l", b"/etc/passwd") + item(b"l", content=b"x"), ""),
+    "link, then directory": (symlink(b"l", b"/etc") + directory(b"l") + item(b"l/x", content=b"x"), ""),
+    "file, then link": (item(b"l", content=b"x") + symlink(b"l", b"/etc/passwd"), ""),
+    "directory, then file": (directory(b"d") + item(b"d/x") + item(b"d", content=b"x"), ""),
+    "circle of links": (symlink(b"a", b"b") + symlink(b"b", b"a") + item(b"a/f"), "too many symbolic links"),
+    "link to itself": (symlink(b"a", b"a") + item(b"a/f"), "too many symbolic links"),
+    "link to /proc": (symlink(b"p", b"/proc/self/root") + item(b"p/evil", content=b"x"), ""),
+    "link to a descriptor": (symlink(b"p", b"/proc/self/fd/3") + item(b"p/evil", content=b"x"), ""),
+    "empty link": (symlink(b"a", b""), "no usable target"),
+    # Hard links
+    "hard link upwards": (hardlink(b"a", b"../../evil"), "upwards"),
+    "hard link to the host": (hardlink(b"a", b"/etc/shadow"), "not in the layer"),
+    "hard link through a link": (symlink(b"l", b"/etc") + hardlink(b"a", b"l/shadow"), "not in the layer"),
+    "hard link to a link, then write": (
+        symlink(b"l", b"/etc/passwd") + hardlink(b"a", b"l") + item(b"a", content=b"x"), ""),
+    "hard link to a directory": (directory(b"d") + hardlink(b"a", b"d"), "directory"),
+    "hard link to itself": (hardlink(b"a", b"a"), "not in the layer"),
+    "hard link to the top": (hardlink(b"a", b"."), "no usable target"),
+    "hard link over its target": (item(b"d/f") + hardlink(b"d", b"d/f"), "its own target"),
+    "hard link into the base": (hardlink(b"a", b"etc/layer1"), ""),
+    # Whiteouts
+    "whiteout of nothing": (item(b".wh."), "names nothing"),
+    "whiteout of .": (item(b".wh.."), "names nothing"),
+    "whiteout of ..": (item(b".wh..."), "names nothing"),
+    "whiteout upwards": (item(b"../.wh.evil"), "upwards"),
+    "whiteout through a link": (item(b"out/.wh.passwd"), ""),
+    "whiteout of what is not there": (item(b"none/.wh.x"), ""),
+    "whiteout as a directory": (item(b".wh.d/f"), "cannot be a directory"),
+    "whiteout with content": (item(b"etc/.wh.layer1", content=b"x" * 5000), ""),
+    "opaque through a link": (item(b"out/.wh..wh..opq"), ""),
+    "opaque top": (item(b".wh..wh..opq"), ""),
+    "whiteout of itself": (item(b"f", content=b"x") + item(b".wh.f"), ""),
+    # Devices and kinds
+    "device": (item(b"sda", kinds.BLOCKDEV, major=8, minor=0), ""),
+    "null": (item(b"null", kinds.CHARDEV, major=1, minor=3), ""),
+    "device 0:0": (item(b"etc/layer1", kinds.CHARDEV), ""),
+    "fifo": (item(b"fifo", kinds.FIFO), ""),
+    "file as the top": (item(b".", content=b"x"), "only be a directory"),
+    "fifo as the top": (item(b"./", kinds.FIFO), "only be a directory"),
+    # Metadata
+    "set-id": (item(b"su", content=b"x", mode=0o6755), ""),
+    "id -1": (item(b"a", uid=2**32 - 1), "is not an id"),
+    "huge id": (item(b"a", gid=2**64), "is not an id"),
+    "far future": (item(b"a", mtime=2**62), ""),
+    "marks of overlayfs": (directory(b"d", xattrs={b"trusted.overlay.redirect": b"/etc"}), ""),
+    "marks of a user's overlayfs": (directory(b"d", xattrs={b"user.overlay.opaque": b"y"}), ""),
+    "capability": (item(b"a", xattrs={b"security.capability": b"junk"}), ""),
+    "xattr without a name": (item(b"a", xattrs={b"": b"x"}), "xattr"),
+    # Duplicates
+    "twice": (item(b"a", content=b"1") + item(b"a", content=b"22"), ""),
+    "a thousand times": (b"".join(item(b"a", content=b"%d" % n) for n in range(1000)), ""),
+    "file as a directory": (item(b"a") + item(b"a/f"), "is not a directory"),
+}  # fmt: skip
+
+
+def _base() -> bytes:
+    """Return a layer with a directory, a file, and links out of the tree."""
+    return _tar(("etc", None), ("etc/layer1", b"1"), ("out", "/etc"))
+
+
+def _tar(*members: tuple[str, bytes | str | None]) -> bytes:
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as tar:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            if content is None:
+                info.type, info.mode = tarfile.DIRTYPE, 0o755
+            elif isinstance(content, str):
+                info.type, info.linkname = tarfile.SYMTYPE, content
+            else:
+                info.size = len(content)
+            tar.addfile(info, io.BytesIO(content) if isinstance(content, bytes) else None)
+    return data.getvalue()
+
+
+@pytest.fixture
+def host(scratch: Path) -> Path:
+    """Return a directory of the host with a file that an attack could reach, next to the store."""
+    (scratch / "evil").write_text("untouched")
+    (scratch / "host").mkdir()
+    (scratch / "host" / "file").write_text("untouched")
+    return scratch
+
+
+@pytest.fixture
+def store(store_path: Path) -> Iterator[lamina.Store]:
+    """Return the test's store, in this process."""
+    with lamina.Store(store_path) as opened:
+        yield opened
+        opened.prune(images=True)
+
+
+def _load(store: lamina.Store, layout: Path, reason: str, *, most: int | None = None) -> None:
+    if reason:
+        with pytest.raises(lamina.LaminaError) as caught:
+            store.load(layout, max_unpacked_size=most)
+        assert reason in str(caught.value) and str(caught.value).isprintable()
+        assert not store.images() and not list(Path(store.root, "staging").iterdir())
+    else:
+        store.load(layout, max_unpacked_size=most)
+        assert store.check() == []
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_does_no_harm(store: lamina.Store, host: Path, name: str) -> None:
+    content, reason = LAYERS[name]
+    made = Made()
+    made.list(made.image(_base(), content + _END), "docker.io/a/b:1")
+    layout = made.write(host / "layout")
+    before = {path: look(host / path) for path in ("host", "layout")}
+    _load(store, layout, reason)
+    assert {path: look(host / path) for path in before} == before
+    assert (host / "evil").read_text() == "untouched"
+    assert sorted(path.name for path in host.iterdir()) == ["evil", "host", "layout", "store"]
+
+
+def _truncated(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+STREAMS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "truncated gzip": (_truncated, "truncated"),
+    "damaged gzip": (lambda data: data[:30] + b"\xff" * 30 + data[60:], "damaged"),
+    "no gzip": (lambda data: b"\x1f\x8b" + b"junk" * 100, "damaged"),
+    "empty": (lambda data: b"", "empty"),
+    "two members": (lambda data: gzip.compress(layer_bytes(2)[:1024]) + gzip.compress(layer_bytes(2)[1024:]), ""),
+    "junk at the end": (lambda data: data + b"junk", ""),
+    "another layer": (lambda data: gzip.compress(layer_bytes(9)), "its content is sha256:"),
+    "more after the end": (lambda data: data + gzip.compress(b"more"), "its content is sha256:"),
+}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_stream_does_no_harm(store: lamina.Store, host: Path, name: str) -> None:
+    change, reason = STREAMS[name]
+    tar = layer_bytes(2)
+    made = Made()
+    packed = gzip.compress(tar, mtime=0)
+    made.list(made.image(_base(), tar, stored=[gzip.compress(_base(), mtime=0), change(packed)]), "docker.io/a/b:1")
+    _load(store, made.write(host / "layout"), reason)
+
+
+def _bomb(size: int) -> tuple[Made, bytes]:
+    """Return an image whose layer is small and becomes `size` bytes."""
+    tar = tarfile.TarInfo("zeros")
+    tar.size = size
+    head = tar.tobuf()
+    made = Made()
+    made.list(made.image(head + bytes(size) + _END), "docker.io/a/b:1")
+    return made, head
+
+
+def test_a_bomb_is_refused_by_the_limit(store: lamina.Store, host: Path) -> None:
+    made, _ = _bomb(64 << 20)
+    layout = made.write(host / "layout")
+    _load(store, layout, "more than 1048576", most=1 << 20)
+    assert not list(Path(store.root, "layers").iterdir())
+    _load(store, layout, "", most=65 << 20)
+
+
+def test_many_small_layers_are_counted_together(store: lamina.Store, host: Path) -> None:
+    made = Made()
+    made.list(made.image(*(layer_bytes(number) for number in range(1, 6))), "docker.io/a/b:1")
+    layout = made.write(host / "layout")
+    _load(store, layout, "its layers have", most=40 << 10)
+    _load(store, layout, "", most=60 << 10)
+
+
+DOCUMENTS: dict[str, tuple[Callable[[dict[str, object]], object], str]] = {
+    "no config": (lambda m: {**m, "config": None}, "config"),
+    "schema 1": (lambda m: {**m, "schemaVersion": 1}, "schemaVersion"),
+    "an index, too": (lambda m: {**m, "manifests": []}, "index"),
+    "layers that are none": (lambda m: {**m, "layers": "x"}, "layers"),
+    "fewer layers": (lambda m: {**m, "layers": []}, "layers"),
+    "a digest with a path": (
+        lambda m: {**m, "config": {**m["config"], "digest": "sha256:../../../etc/passwd"}}, "digest"),  # type: ignore[dict-item]  # as JSON has it
+    "another algorithm": (
+        lambda m: {**m, "config": {**m["config"], "digest": "md5:" + "0" * 32}}, "algorithm"),  # type: ignore[dict-item]  # as above
+    "a size that lies": (lambda m: {**m, "config": {**m["config"], "size": 1}}, "bytes"),  # type: ignore[dict-item]  # as above
+    "a negative size": (lambda m: {**m, "config": {**m["config"], "size": -1}}, "negative"),  # type: ignore[dict-item]  # as above
+    "an artifact": (lambda m: {**m, "config": {**m["config"], "mediaType": "text/plain"}}, "artifact"),  # type: ignore[dict-item]  # as above
+    "a list": (lambda m: [], "must be an object"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_document_does_no_harm(store: lamina.Store, host: Path, name: str) -> None:
+    change, reason = DOCUMENTS[name]
+    made = Made()
+    image = made.image(layer_bytes(1))
+    manifest = json.loads(made.blobs[image["digest"]])
+    made.list(made.document(change(manifest), MANIFEST), "docker.io/a/b:1")
+    _load(store, made.write(host / "layout"), reason)
+
+
+def test_deep_json_is_refused(store: lamina.Store, host: Path) -> None:
+    made = Made()
+    made.list(made.blob(b"[" * 100_000, MANIFEST), "docker.io/a/b:1")
+    _load(store, made.write(host / "layout"), "nested too deeply")
+
+
+def test_there_are_enough() -> None:
+    assert len(LAYERS) + len(STREAMS) + len(DOCUMENTS) >= 60

@@ -75,6 +75,11 @@ class Child:
             second = os.fork()
             if second == 0:
                 self._be_second()
+            # A set-id command loses its parent-death signal (execve(2)), so the end of the caller is passed on by hand.
+            signals.handle(signals.SIGTERM, lambda _signal, _frame: os.kill(second, signals.SIGKILL))
+            process.set_parent_death_signal(signals.SIGTERM)
+            if os.getppid() != caller:
+                os.kill(second, signals.SIGKILL)
             tell(self.to_caller, "pid", second)
             os.close(self.to_caller)
             status = exit_status(os.waitpid(second, 0)[1])

@@ -218,7 +218,7 @@ class _Start:
                 self._pass_through(first)
             return exit_status(os.waitpid(first, 0)[1])
         except BaseException:  # nobody reads its terminal any more
-            os.kill(first, signals.SIGKILL)
+            os.kill(first, signals.SIGTERM)  # which ends the container
             os.waitpid(first, 0)
             raise
         finally:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.helpers.boxes import children_of, expect_gone, make_image, read_line, running, send
 from tests.helpers.command import Lamina, program, run
+from tests.helpers.wait import until
 
 pytestmark = pytest.mark.requires("overlay", "userns")
 
@@ -104,6 +105,26 @@ def test_nothing_survives_a_killed_caller(lamina: Lamina, image: str, init: tupl
         expect_gone(family)
     assert lamina("ps", "-aq").stdout != ""
     lamina("rm", "--all")
+
+
+@pytest.mark.requires("root")
+def test_a_set_id_command_does_not_survive_either(lamina: Lamina) -> None:
+    read, write = os.pipe()  # where su waits for a password
+    with running(lamina, "run", "-i", "-u", "65534:65534", "host", "su", "-c", "true", stdin=read) as process:
+        os.close(read)
+        until(lambda: any(_name(pid) == "su" for pid in children_of(process.pid)), "su runs")
+        family = children_of(process.pid)
+        process.kill()
+        expect_gone(family)
+    os.close(write)
+    lamina("rm", "--all")
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def test_a_reader_that_goes_away(lamina: Lamina, image: str) -> None:

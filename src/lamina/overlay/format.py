@@ -83,9 +83,14 @@ def opacity_of(fd: int, *, at: bytes = b"") -> Opacity:
     value = _mark(fd, b"opaque", at)
     if value == b"y":
         return b"y"
-    if _present(fd, at + b"/" + OPAQUE_NAME if at else OPAQUE_NAME) or _get(fd, _FUSE_OPAQUE, at) == b"y":
+    if _present(fd, at + b"/" + OPAQUE_NAME if at else OPAQUE_NAME) or fuse_opaque(fd, at=at):
         return b"y"
     return b"x" if value == b"x" else b""
+
+
+def fuse_opaque(fd: int, *, at: bytes = b"") -> bool:
+    """Tell whether the directory is opaque by fuse-overlayfs's own mark, which the kernel does not read."""
+    return _get(fd, _FUSE_OPAQUE, at) == b"y"
 
 
 def redirect_of(fd: int, *, at: bytes = b"") -> bytes | None:

@@ -35,8 +35,8 @@ class Upper:
     """The upper `branch` with its work directory.
 
     `space` is the spelling of the marks that are written. With `sync` a copied-up file is on disk before it is visible,
-    as with the kernel's driver. Conflict where the upper is in use. Without `work` a directory is made beside the
-    upper, and removed by `close`.
+    as with the kernel's driver. Conflict where the upper is in use; a lock that the caller took already is `held`, and
+    is the object's from then on. Without `work` a directory is made beside the upper, and removed by `close`.
     """
 
     __slots__ = (
@@ -52,6 +52,7 @@ class Upper:
         *,
         userxattr: bool | None,
         sync: bool,
+        held: int = -1,
         owners: Owners | None = None,
     ) -> None:
         self.owners = owners or Owners()
@@ -64,7 +65,7 @@ class Upper:
         self._redirects = False
         self._lock = -1
         try:
-            self._lock = lock(root)
+            self._lock = held if held >= 0 else lock(root)
             if work is None:
                 work = self._made = _beside(root)
             self.work = self.owners.branch(work, index, lower=False)

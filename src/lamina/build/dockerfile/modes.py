@@ -116,7 +116,7 @@ class _Pending:
 
     def take(self, letter: str) -> bool:
         """Take a letter, or tell that it is none."""
-        everyone_or_owner = not self._who or self._who & ~0o7  # set-id and sticky mean nothing for others
+        everyone_or_owner = not self._who or bool(self._who & ~0o7)  # set-id and sticky mean nothing for others
         if letter in _SHIFTS:
             self._flush()
             self._changes.append(_Change(self._operator, self._who, 0, copied=letter))
@@ -126,11 +126,19 @@ class _Pending:
             self._executable = 0o111
         elif letter == "X":
             self._bits |= 0o111
-        elif letter in "st":
-            self._bits |= (0o6000 if letter == "s" else _STICKY) if everyone_or_owner else 0
+        elif letter == "s":
+            self._bits |= 0o6000 if everyone_or_owner else 0
+        elif letter == "t":
+            self._sticky(everyone_or_owner)
         else:
             return False
         return True
+
+    def _sticky(self, meant: bool) -> None:
+        # In BSD's chmod, and so in BuildKit's, `t` names a class: without others, the letters beside it do nothing.
+        if meant:
+            self._who |= _STICKY
+            self._bits |= _STICKY
 
     def finish(self) -> list[_Change]:
         """Return the changes; `=` without letters clears."""
@@ -140,7 +148,7 @@ class _Pending:
         return self._changes
 
     def _flush(self) -> None:
-        mask = (self._who or _ALL) | (self._bits & _STICKY)
+        mask = self._who or _ALL
         if self._bits:
             self._changes.append(_Change(self._operator, mask, self._bits & mask))
         if self._executable:

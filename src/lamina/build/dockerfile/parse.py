@@ -20,7 +20,8 @@ from lamina.build.dockerfile.instructions import (
 from lamina.build.dockerfile.lex import Lexer, LogicalLine
 from lamina.build.dockerfile.source import START, DockerfileError, Position, Word
 from lamina.build.dockerfile.split import NotStrings, Parts, json_words, split_line
-from lamina.build.dockerfile.typed import Statement, make_instruction
+from lamina.build.dockerfile.statement import Statement
+from lamina.build.dockerfile.typed import make_instruction
 
 _TAKE_DOCUMENTS = ("ADD", "COPY", "RUN")
 

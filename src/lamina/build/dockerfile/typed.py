@@ -3,89 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NoReturn, TypedDict
+from collections.abc import Callable, Mapping
 
 from lamina.build.dockerfile import instructions as ins
 from lamina.build.dockerfile.blanks import BLANKS, PLAIN_WORD
-from lamina.build.dockerfile.durations import parse_duration
-from lamina.build.dockerfile.flags import Flags
+from lamina.build.dockerfile.healthcheck import make_healthcheck
 from lamina.build.dockerfile.heredoc import documents_text, parse_marker
 from lamina.build.dockerfile.mounts import check_mount
-from lamina.build.dockerfile.source import DockerfileError, Position, Source, Span, Word, did_you_mean
-from lamina.build.dockerfile.split import NotStrings, Parts, json_words, plain_words, quoted_words, split_line
+from lamina.build.dockerfile.source import Position, Word, did_you_mean
+from lamina.build.dockerfile.split import plain_words, quoted_words, split_line
+from lamina.build.dockerfile.statement import Statement
 
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9_.-]*")
-_SHORTEST = 10**6  # a millisecond: what a health check can be told to wait at least
 _NO_TRIGGERS = {"ONBUILD", "FROM", "MAINTAINER"}
 _NOT_UTF8 = re.compile("[\ud800-\udfff]")
-
-
-class Common(TypedDict):
-    """The fields that all instructions have."""
-
-    text: str
-    keyword: str
-    span: Span
-    source: Source
-    comments: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """One instruction as the lexer found it, and its parts. `line` begins with the keyword."""
-
-    line: Word
-    parts: Parts
-    documents: tuple[ins.HereDocument, ...]
-    escape: str
-    source: Source
-    end: Position
-    comments: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        """The instruction's name in capitals."""
-        return self.parts.keyword.text.upper()
-
-    @property
-    def rest(self) -> Word:
-        """What follows keyword and flags."""
-        return self.parts.rest
-
-    @property
-    def common(self) -> Common:
-        """The fields that any instruction made of this has."""
-        return Common(
-            text=self.line.text.strip(BLANKS),
-            keyword=self.parts.keyword.text,
-            span=Span(self.line.start, self.end),
-            source=self.source,
-            comments=self.comments,
-        )
-
-    @property
-    def flags(self) -> Flags:
-        """The flags, checked for being ones that this instruction has."""
-        return Flags(self.name, self.parts.flags, self.source)
-
-    def refuse_flags(self) -> None:
-        """Refuse all flags: for an instruction that has none."""
-        Flags(self.name, self.parts.flags, self.source)
-
-    def fail(self, position: Position, reason: str, hint: str = "") -> NoReturn:
-        """Refuse the file."""
-        raise DockerfileError(self.source, position, reason, hint)
-
-    def needs(self, what: str) -> NoReturn:
-        """Refuse an instruction that lacks something at its end."""
-        self.fail(self.line.position(len(self.line.text.rstrip(BLANKS))), f"{self.name} needs {what}")
-
-
-def is_instruction(name: str) -> bool:
-    """Tell whether `name`, in any case, is an instruction's."""
-    return name.upper() in _MAKERS
 
 
 def make_instruction(statement: Statement) -> ins.Instruction:
@@ -100,25 +31,6 @@ def make_instruction(statement: Statement) -> ins.Instruction:
     if found := _NOT_UTF8.search(statement.line.text):
         statement.fail(statement.line.position(found.start()), "a byte that is not UTF-8")
     return maker(statement)
-
-
-def _one(statement: Statement, what: str) -> Word:
-    return statement.rest if statement.rest.text else statement.needs(what)
-
-
-def _list(statement: Statement, rest: Word) -> list[Word] | None:
-    try:
-        return json_words(rest)
-    except NotStrings as error:
-        position = rest.position(error.offset)
-        statement.fail(position, "the JSON list holds something that is no text: expected texts in double quotes")
-
-
-def _command(statement: Statement, rest: Word) -> ins.CommandLine:
-    if not rest.text:
-        statement.needs('a command: words for the shell, or a JSON list like ["program", "argument"]')
-    listed = _list(statement, rest)
-    return ins.ShellForm(rest.text) if listed is None else ins.ExecForm(tuple(word.text for word in listed))
 
 
 def _from(statement: Statement) -> ins.From:
@@ -192,7 +104,7 @@ def _run(statement: Statement) -> ins.Run:
     mounts = flags.texts("mount")
     for mount in mounts:
         check_mount(mount, statement.source, statement.escape)
-    command = _command(statement, statement.rest)
+    command = statement.command(statement.rest)
     if command == ins.ExecForm(()):
         statement.fail(statement.rest.start, "RUN needs a command: the list is empty")
     for document in statement.documents:
@@ -213,7 +125,7 @@ def _run(statement: Statement) -> ins.Run:
 
 def _paths(statement: Statement) -> tuple[tuple[Word, ...], Word]:
     """Return the sources that are no here-documents, and the destination."""
-    listed = _list(statement, statement.rest)
+    listed = statement.listed(statement.rest)
     words = plain_words(statement.rest) if listed is None else listed
     if len(words) < 2:
         statement.needs("a source and a destination" if not words else "a destination after its source")
@@ -279,17 +191,17 @@ def _label(statement: Statement) -> ins.Label:
 
 def _cmd(statement: Statement) -> ins.Cmd:
     statement.refuse_flags()
-    return ins.Cmd(_command(statement, statement.rest), **statement.common)
+    return ins.Cmd(statement.command(statement.rest), **statement.common)
 
 
 def _entrypoint(statement: Statement) -> ins.Entrypoint:
     statement.refuse_flags()
-    return ins.Entrypoint(_command(statement, statement.rest), **statement.common)
+    return ins.Entrypoint(statement.command(statement.rest), **statement.common)
 
 
 def _shell(statement: Statement) -> ins.Shell:
     statement.refuse_flags()
-    listed = _list(statement, _one(statement, 'a JSON list like ["/bin/bash", "-c"]'))
+    listed = statement.listed(statement.one('a JSON list like ["/bin/bash", "-c"]'))
     if not listed:
         statement.fail(statement.rest.start, 'SHELL needs a JSON list like ["/bin/bash", "-c"]')
     return ins.Shell(tuple(word.text for word in listed), **statement.common)
@@ -297,19 +209,17 @@ def _shell(statement: Statement) -> ins.Shell:
 
 def _workdir(statement: Statement) -> ins.Workdir:
     statement.refuse_flags()
-    return ins.Workdir(_one(statement, "a path"), **statement.common)
+    return ins.Workdir(statement.one("a path"), **statement.common)
 
 
 def _user(statement: Statement) -> ins.User:
     statement.refuse_flags()
-    return ins.User(
-        _one(statement, "a user: a name or number, and optionally a group after a colon"), **statement.common
-    )
+    return ins.User(statement.one("a user: a name or number, and optionally a group after a colon"), **statement.common)
 
 
 def _volume(statement: Statement) -> ins.Volume:
     statement.refuse_flags()
-    listed = _list(statement, statement.rest)
+    listed = statement.listed(statement.rest)
     words = plain_words(statement.rest) if listed is None else listed
     if not words:
         statement.needs("a path")
@@ -328,69 +238,17 @@ def _expose(statement: Statement) -> ins.Expose:
 
 def _stopsignal(statement: Statement) -> ins.Stopsignal:
     statement.refuse_flags()
-    return ins.Stopsignal(_one(statement, "a signal, by name or number"), **statement.common)
+    return ins.Stopsignal(statement.one("a signal, by name or number"), **statement.common)
 
 
 def _maintainer(statement: Statement) -> ins.Maintainer:
     statement.refuse_flags()
-    return ins.Maintainer(_one(statement, "a name").text, **statement.common)
-
-
-def _healthcheck(statement: Statement) -> ins.Healthcheck:
-    flags = statement.flags
-    rest = statement.rest
-    kind = re.match(f"[^{BLANKS}]*", rest.text)
-    end = kind.end() if kind else 0
-    if not end:
-        statement.needs("CMD and a command, or NONE")
-    first = rest.part(0, end)
-    start = len(rest.text) - len(rest.text[end:].lstrip(BLANKS))
-    command = rest.part(start, len(rest.text))
-    if first.text.upper() == "NONE":
-        if command.text:
-            statement.fail(command.start, f"{command} after NONE: expected the end of the line")
-        return ins.Healthcheck(None, **statement.common)
-    if first.text.upper() != "CMD":
-        hint = did_you_mean(first.text, ("CMD", "NONE")) or "put CMD before the command"
-        statement.fail(first.start, f"{first} after HEALTHCHECK: expected CMD or NONE", hint)
-    line = _command(statement, command)
-    if line == ins.ExecForm(()):
-        statement.fail(command.start, "HEALTHCHECK CMD needs a command: the list is empty")
-    return ins.Healthcheck(
-        line,
-        interval=_duration(statement, flags, "interval"),
-        timeout=_duration(statement, flags, "timeout"),
-        start_period=_duration(statement, flags, "start-period"),
-        start_interval=_duration(statement, flags, "start-interval"),
-        retries=_retries(statement, flags),
-        **statement.common,
-    )
-
-
-def _duration(statement: Statement, flags: Flags, name: str) -> int:
-    word = flags.text(name)
-    if word is None or not word.text:
-        return 0
-    duration = parse_duration(word.text)
-    if duration is None:
-        statement.fail(word.start, f"--{name}={word} is no duration: expected one like 30s, 1m30s or 500ms")
-    if duration and duration < _SHORTEST:
-        statement.fail(word.start, f"--{name}={word}: expected at least 1ms, or 0 for the default")
-    return duration
-
-
-def _retries(statement: Statement, flags: Flags) -> int:
-    word = flags.text("retries")
-    if word is None or not word.text:
-        return 0
-    if not re.fullmatch(r"\+?[0-9]{1,10}", word.text) or int(word.text) >= 2**31:
-        statement.fail(word.start, f"--retries={word}: expected a number, 0 or more")
-    return int(word.text)
+    return ins.Maintainer(statement.one("a name").text, **statement.common)
 
 
 def _onbuild(statement: Statement) -> ins.Onbuild:
     statement.refuse_flags()
-    rest = _one(statement, "an instruction")
+    rest = statement.one("an instruction")
     parts = split_line(rest, statement.escape)
     inner = Statement(rest, parts, statement.documents, statement.escape, statement.source, statement.end, ())
     if inner.name in _NO_TRIGGERS:
@@ -411,7 +269,7 @@ _MAKERS: Mapping[str, Callable[[Statement], ins.Instruction]] = {
     "ENV": _env,
     "EXPOSE": _expose,
     "FROM": _from,
-    "HEALTHCHECK": _healthcheck,
+    "HEALTHCHECK": make_healthcheck,
     "LABEL": _label,
     "MAINTAINER": _maintainer,
     "ONBUILD": _onbuild,
@@ -422,5 +280,3 @@ _MAKERS: Mapping[str, Callable[[Statement], ins.Instruction]] = {
     "VOLUME": _volume,
     "WORKDIR": _workdir,
 }
-#: The names of all instructions.
-NAMES: Sequence[str] = tuple(_MAKERS)

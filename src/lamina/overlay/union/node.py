@@ -35,15 +35,25 @@ class Place:
 
 
 class Moves:
-    """How often what a path leads to changed (by a rename, or since a link or directory went): odd while it happens.
+    """Counts of what changes names; who holds the tree's lock raises them.
 
-    What was derived from paths holds while it stays.
+    `count` rises when what a path leads to may change: at a rename, and when a link or a directory goes. It is odd
+    while something is renamed. What was derived from paths holds while it stays. `names` rises by one, to an odd
+    number, before any name goes or moves, and again behind it (`with moves`): what was read by a path in between may
+    be of another entry.
     """
 
-    __slots__ = ("count",)
+    __slots__ = ("count", "names")
 
     def __init__(self) -> None:
         self.count = 0
+        self.names = 0
+
+    def __enter__(self) -> None:
+        self.names += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.names += 1
 
 
 class Node:

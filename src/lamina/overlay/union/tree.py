@@ -81,16 +81,16 @@ class Tree:
         return self.upper
 
     def steady(self, read: Callable[[Node], _Result], node: Node) -> _Result:
-        """Return `read(node)`, made again under the lock if a rename happened meanwhile or a path was gone."""
+        """Return `read(node)`, made again under the lock if a name went or moved meanwhile."""
         moves = self.moves
-        seen = moves.count
+        seen = moves.names
         if not seen & 1:
             try:
                 result = read(node)
             except _MOVED:
                 pass
             else:
-                if seen == moves.count:
+                if seen == moves.names:
                     return result
         with self.lock:
             return read(node)
@@ -300,14 +300,14 @@ class Tree:
 
     def stat(self, node: Node) -> os.stat_result:
         """Return the state of the real entry; number and links of the union are `node.ino` and `nlink`."""
-        seen = self.moves.count
+        seen = self.moves.names
         if not seen & 1:
             try:
                 st = self._stat(node)
             except _MOVED:
                 pass
             else:
-                if seen == self.moves.count:
+                if seen == self.moves.names:
                     return st
         with self.lock:
             return self._stat(node)

@@ -177,10 +177,11 @@ class Writer:
                 raise failed(errno.EISDIR, name)
             self.copy_up.directory(parent)
             gone = self._before_going(node, parent, name)
-            self._hide(parent, name, node)
-            if node.kind == DT_LNK:
-                tree.moves.count += 2
-            self._after_going(node, parent, name, gone)
+            with tree.moves:
+                self._hide(parent, name, node)
+                if node.kind == DT_LNK:
+                    tree.moves.count += 2
+                self._after_going(node, parent, name, gone)
 
     def rmdir(self, parent: Directory, name: bytes) -> None:
         """Remove an empty directory. ENOTDIR, ENOTEMPTY."""
@@ -193,8 +194,9 @@ class Writer:
                 raise failed(errno.ENOTEMPTY, name)
             self.copy_up.directory(parent)
             st = tree.stat(node)
-            self._hide(parent, name, node)
-            self._bury(node, st)
+            with tree.moves:
+                self._hide(parent, name, node)
+                self._bury(node, st)
 
     def _bury(self, node: Directory, st: os.stat_result) -> None:
         node.dead = st
@@ -309,12 +311,13 @@ class Writer:
             self._copied_from(old_parent, new_parent)
             tree.moves.count += 1
             try:
-                if flags & RENAME_EXCHANGE:
-                    assert target is not None
-                    self._copied_from(new_parent, old_parent)
-                    self._swap(source, (old_parent, old_name), target, (new_parent, new_name))
-                else:
-                    self._move(source, (old_parent, old_name), target, (new_parent, new_name))
+                with tree.moves:
+                    if flags & RENAME_EXCHANGE:
+                        assert target is not None
+                        self._copied_from(new_parent, old_parent)
+                        self._swap(source, (old_parent, old_name), target, (new_parent, new_name))
+                    else:
+                        self._move(source, (old_parent, old_name), target, (new_parent, new_name))
             finally:
                 tree.moves.count += 1
 

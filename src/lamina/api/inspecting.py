@@ -67,6 +67,7 @@ def inspect_container(container: Container) -> dict[str, object]:
         "Config": {"Image": record.image_name, "Cmd": record.command, "Labels": container.labels},
         "GraphDriver": {
             "Name": "overlay",
+            "Driver": state.driver,
             "Data": {
                 "LowerDirs": [layout.path("layers", name, "tree") for name in record.layers],
                 "UpperDirs": {"/" + place: upper for place, upper in uppers_of(layout, record.id)},

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lamina.events import OnEvent
     from lamina.ids.worker import Worker
     from lamina.oci.config import ImageConfig
+    from lamina.overlay.drivers import Driver
     from lamina.runtime.run import Streams
     from lamina.runtime.spec import Bind, Device, Network, RunOptions, Tmpfs, Ulimit
     from lamina.store.containers import ContainerRecord
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
         cap_drop: Sequence[str]
         ulimits: Sequence[Ulimit]
         labels: Mapping[str, str]
+        driver: Driver
 
 
 def run_options(

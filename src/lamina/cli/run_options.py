@@ -51,6 +51,13 @@ RUN_OPTIONS = (
     Option("cap-add", "grant a capability, or ALL", kind=LIST, value="CAPABILITY"),
     Option("cap-drop", "take a capability away, or ALL", kind=LIST, value="CAPABILITY"),
     Option("privileged", "grant all capabilities and all devices, mask nothing"),
+    Option(
+        "driver",
+        "who shows the layers: the kernel, or our own union over FUSE; auto, the default, takes the kernel where it"
+        " can, and over the host ours for an ordinary user",
+        kind=CHOICE,
+        choices=("auto", "kernel", "fuse"),
+    ),
     Option("security-opt", "no-new-privileges: set-uid programs gain nothing", kind=LIST, value="OPTION"),
 )
 
@@ -89,6 +96,7 @@ def read_run_options(arguments: Arguments, command: list[str], environ: Mapping[
         cap_drop=arguments.texts("cap-drop"),
         ulimits=[*map(parse_ulimit, arguments.texts("ulimit"))],
         labels=parse_labels(arguments.texts("label")),
+        driver=arguments.text("driver") or "auto",  # type: ignore[arg-type]  # one of the option's choices
     )
 
 

@@ -15,6 +15,9 @@ from lamina.overlay import format as marks
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
+# What the host does not show to this user is not there, as for the mount over it.
+_ABSENT = (FileNotFoundError, NotADirectoryError, PermissionError)
+
 # Longer paths are opened piece by piece; PATH_MAX is 4096.
 _MAX_PATH = 4000
 
@@ -117,7 +120,10 @@ class Lower:
         found: dict[bytes, Found] = {}
         hidden: set[bytes] = set()
         for layer in directory.layers:
-            fd = self.open(Found(layer, directory.path, os.fstat(self._fds[layer])), _DIRECTORY)
+            try:
+                fd = self.open(Found(layer, directory.path, os.fstat(self._fds[layer])), _DIRECTORY)
+            except PermissionError:  # a directory of the host that this user may not read shows nothing
+                continue
             try:
                 for text in os.listdir(fd):
                     name = os.fsencode(text)
@@ -165,11 +171,11 @@ class Lower:
     def _lstat(self, layer: int, path: bytes) -> os.stat_result | None:
         try:
             parent, name = self._at(layer, path)
-        except (FileNotFoundError, NotADirectoryError):
+        except _ABSENT:
             return None
         try:
             return os.stat(name, dir_fd=parent, follow_symlinks=False)
-        except (FileNotFoundError, NotADirectoryError):
+        except _ABSENT:
             return None
         finally:
             self._done(layer, parent)

@@ -175,6 +175,6 @@ def _get(fd: int, attribute: bytes, at: bytes) -> bytes | None:
 def _present(fd: int, name: bytes) -> bool:
     try:
         os.stat(name, dir_fd=fd, follow_symlinks=False)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError):  # in a directory of somebody else, unknown
         return False
     return True

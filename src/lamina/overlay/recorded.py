@@ -94,6 +94,12 @@ def changed_state(st: os.stat_result, uid: int, gid: int, mode: int) -> os.stat_
     return os.stat_result((mode, *fields[1:4], uid, gid, *fields[6:]), named)
 
 
+def emptied(st: os.stat_result) -> os.stat_result:
+    """Return the state of a file without its data."""
+    fields, named = _parts(st)
+    return os.stat_result((*fields[:6], 0, *fields[7:]), named)
+
+
 def with_device(st: os.stat_result, rdev: int) -> os.stat_result:
     """Return the state with another device number."""
     fields, named = _parts(st)

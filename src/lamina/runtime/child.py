@@ -114,7 +114,7 @@ class Child:
             slave = self._build(room)
             namespaces.sethostname(self.what.hostname)
             limits.apply([Ulimit(**fields) for fields in self.what.ulimits])  # type: ignore[arg-type]  # plain data
-            tell(self.to_caller, "ready", room.made, room.notes)
+            tell(self.to_caller, "ready", room.made, room.notes, room.driver)
             if self.what.init:
                 run_below_init(lambda: self._execute(slave))
             self._execute(slave)

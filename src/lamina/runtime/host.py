@@ -14,6 +14,7 @@ import os
 import stat
 
 from lamina.linux import mount as kernel
+from lamina.linux.fuse import DEVICE
 from lamina.runtime import steps
 from lamina.runtime.plan import Base, Target, is_first_root, overlay_options
 
@@ -21,12 +22,46 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from lamina.ids.map import IdMap
     from lamina.linux.mountinfo import MountPoint
+    from lamina.overlay.drivers import Driver
     from lamina.runtime.steps import Step
 
 #: Trees that a container has of its own: nothing of the host's is shown there.
 OWN = ("/proc", "/sys", "/dev")
 
 _READ_ONLY = kernel.MOUNT_ATTR_RDONLY | kernel.MOUNT_ATTR_NODEV | kernel.MOUNT_ATTR_NOSUID
+
+
+def host_driver(asked: Driver, ids: IdMap) -> Driver:
+    """Return the driver for a container over the host: what is asked for, or for an ordinary user ours if it can be.
+
+    The kernel's refuses such a user to write to directories and files of ids that the user's map has not.
+    """
+    if asked != "auto" or is_first_root(ids):
+        return "fuse" if asked == "fuse" else "kernel"
+    try:
+        os.close(os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC))
+    except OSError:
+        return "kernel"
+    return "fuse"
+
+
+def host_union(layers: list[str], directory: str, *, hidden: str, throw_away: bool) -> Over:
+    """Return the base that shows the host through our own driver, with `layers` (changes bound to it) over it.
+
+    It is one union over all that is mounted: the driver looks at the host by paths, through every mount point.
+    """
+    upper, work = f"{directory}/upper", f"{directory}/work"
+    options = [("foreign", ""), *(("hide", path) for path in (*OWN, hidden) if path)]
+    stack = steps.Stack(
+        "/",
+        layers=[f"{directory}/targets", "/", *layers],
+        upper=upper,
+        work=work,
+        userxattr=True,
+        options=[*options, ("volatile", "")] if throw_away else options,
+        driver="fuse",
+    )
+    return Over(Base([stack], directories=[upper, work]), [("", "upper")])
 
 
 class Over:

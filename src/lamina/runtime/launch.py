@@ -87,11 +87,15 @@ class Launch(Plain):
 
 
 class Outcome(Plain):
-    """How a run ended: the exit status as a shell's, what was made in the upper as mount targets, and what to tell."""
+    """How a run ended: the exit status as a shell's, what was made in the upper as mount targets, and what to tell.
 
-    __slots__ = ("made", "notes", "status")
+    `driver` is the one that presented the stack.
+    """
 
-    def __init__(self, status: int, made: list[str], notes: list[str]) -> None:
+    __slots__ = ("driver", "made", "notes", "status")
+
+    def __init__(self, status: int, made: list[str], notes: list[str], driver: str) -> None:
+        self.driver = driver
         self.status = status
         self.made = made
         self.notes = notes
@@ -156,14 +160,14 @@ class _Start:
             try:
                 if self.what.inner_map:
                     self._write_map(first, report, go_on)
-                made, notes = self._await_execution(report, ours)
+                made, notes, driver = self._await_execution(report, ours)
             except BaseException:
                 go_on.close()
                 os.waitpid(first, 0)
                 raise
             finally:
                 ours.close()
-        return Outcome(self._await_end(first), made, notes)
+        return Outcome(self._await_end(first), made, notes, driver)
 
     def _write_map(self, first: int, report: BinaryIO, go_on: RawIOBase) -> None:
         """Write the id map once the child has its user namespace."""
@@ -175,9 +179,9 @@ class _Start:
             raise LaminaError("write", "the container's id map", error) from error
         go_on.write(b"1")
 
-    def _await_execution(self, report: BinaryIO, channel: socket) -> tuple[list[str], list[str]]:
+    def _await_execution(self, report: BinaryIO, channel: socket) -> tuple[list[str], list[str], str]:
         """Take what the container's two processes tell, in whatever order they come to it, until the command runs."""
-        ready: tuple[list[str], list[str]] | None = None
+        ready: tuple[list[str], list[str], str] | None = None
         while not (ready and self.pid):
             match expect(report, "pid", "serve", "terminal", "ready"):
                 case ("pid", int(pid)):
@@ -188,8 +192,8 @@ class _Start:
                     self._serve(overlay, receive_fd(channel))
                 case ("terminal",):
                     self.master = receive_fd(channel)
-                case ("ready", list(made), list(notes)):
-                    ready = made, notes
+                case ("ready", list(made), list(notes), str(driver)):
+                    ready = made, notes, driver
         last = next_message(report)  # the end of the pipe: execve(2) closed it
         if last:
             raise_from(last)

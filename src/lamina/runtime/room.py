@@ -20,16 +20,17 @@ class Room:
 
     `made` gathers the names inside that had to be made as mount targets in the container's own upper; `notes` what a
     user should know; `overlays` where one is mounted. `hand_over` gives the device of a mounted union to whoever starts
-    its server.
+    its server. `driver` is the one that presents the root.
     """
 
-    __slots__ = ("_devices", "_root", "hand_over", "made", "namespace", "notes", "overlays", "path")
+    __slots__ = ("_devices", "_root", "driver", "hand_over", "made", "namespace", "notes", "overlays", "path")
 
     def __init__(self, path: str, namespace: MountNamespace, hand_over: Callable[[Overlay, int], None]) -> None:
         self.path = path
         self.namespace = namespace
         self.hand_over = hand_over
         self.made: list[str] = []
+        self.driver = ""
         self.notes: list[str] = []
         self._root = -1
         self.overlays: list[int] = []  # O_PATH descriptors of their roots, open until the command is executed

@@ -66,6 +66,7 @@ def run_container(
     try:
         outcome = _launch(worker, what, streams, lock, kill_on_term=kill_on_term)
         status = outcome.status
+        state.driver = outcome.driver
         add_ignored(layout, record.id, outcome.made)
     except Exception as error:
         status = getattr(error, "status", 125)
@@ -115,8 +116,11 @@ def base_of(
     if not image.host:
         return image_base(trees, directory, layout.ids, throw_away=throw_away, driver=driver), [("", "upper")]
     from lamina.linux.mountinfo import mount_points
-    from lamina.runtime.host import host_base
+    from lamina.runtime.host import host_base, host_driver, host_union
 
+    if host_driver(driver, layout.ids) == "fuse":
+        union = host_union(trees, directory, hidden=layout.root, throw_away=throw_away)
+        return union.base, union.uppers
     over = host_base(mount_points(), trees, directory, layout.ids, hidden=layout.root, throw_away=throw_away)
     return over.base, over.uppers
 
@@ -130,7 +134,8 @@ def explain_run(layout: Layout, image: ImageRecord, options: RunOptions, *, keep
 
     name = os.urandom(6).hex()
     directory = f"/tmp/lamina-{name}"
-    base, _ = base_of(layout, image, directory, throw_away=not keep)
+    # A script has no server to leave behind: over the host it shows the kernel's way.
+    base, _ = base_of(layout, image, directory, throw_away=not keep, driver="kernel" if image.host else "auto")
     what = plan(base, facts_of(image), options, directory=directory, ids=layout.ids, hostname=name)
     return explain(what, layout.ids, keep=keep)
 

@@ -130,6 +130,8 @@ class Stack(Step):
             room.hand_over(overlay, device)
 
         mounted = mount_served(overlay, where, hand_over, driver=self.driver, attributes=kernel.MOUNT_ATTR_NODEV)
+        if self.target == "/":
+            room.driver = mounted.driver
         if mounted.note:
             room.notes.append(f"{self.target}: {mounted.note}")
 

@@ -73,10 +73,11 @@ class ContainerRecord:
 class ContainerState:
     """How far a container is: times in nanoseconds since the epoch, 0 for what did not happen yet.
 
-    `exit_code` is None until it ended, and for one whose end nobody saw. `command` is what it ran last.
+    `exit_code` is None until it ended, and for one whose end nobody saw. `command` is what it ran last, `driver` what
+    showed it the stack.
     """
 
-    __slots__ = ("command", "exit_code", "finished", "started")
+    __slots__ = ("command", "driver", "exit_code", "finished", "started")
 
     def __init__(
         self,
@@ -85,8 +86,10 @@ class ContainerState:
         finished: int = 0,
         exit_code: int | None = None,
         command: Sequence[str] = (),
+        driver: str = "",
     ) -> None:
         self.command = list(command)
+        self.driver = driver
         self.started = started
         self.finished = finished
         self.exit_code = exit_code
@@ -243,6 +246,7 @@ def read_state(layout: Layout, container_id: str) -> ContainerState:
         finished=record.number("finished", 0),
         exit_code=record.number("exit-code") if exit_code else None,
         command=record.texts("command"),
+        driver=record.text("driver", ""),
     )
 
 
@@ -255,6 +259,7 @@ def write_state(layout: Layout, container_id: str, state: ContainerState, *, dur
             ("finished", state.finished),
             ("exit-code", state.exit_code),
             ("command", state.command),
+            ("driver", state.driver),
         ]
     )
     temporary = f"{directory}/state.{os.urandom(4).hex()}"

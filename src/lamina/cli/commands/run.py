@@ -10,6 +10,9 @@ from lamina.errors import LaminaError, NotFound
 from lamina.oci.reference import parse_name
 from lamina.store.images import HOST
 
+#: Names that are told of at most.
+_UNREADABLE = 200
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from lamina.api import Container, Image, Store
@@ -51,7 +54,7 @@ def _run(context: Context, arguments: Arguments) -> int:
 def _create(context: Context, arguments: Arguments, options: RunOptions) -> Container:
     """Make the container, and write its id where --cidfile says."""
     store = context.store()
-    context.detail(f"store: {store.root}; driver: the kernel's overlayfs; ids: {store.ids.describe()}")
+    _tell_choices(context, store, arguments.positionals[0], options)
     id_path = arguments.text("cidfile")
     id_file = _reserve(id_path) if id_path else -1
     removed = arguments.flag("rm")
@@ -74,6 +77,24 @@ def _create(context: Context, arguments: Arguments, options: RunOptions) -> Cont
     finally:
         if id_path:
             os.close(id_file)
+
+
+def _tell_choices(context: Context, store: Store, name: str, options: RunOptions) -> None:
+    """Say under --verbose what was chosen, and over the host what the driver cannot show."""
+    if not context.verbose:
+        return
+    from lamina.runtime.host import host_driver
+
+    driver = host_driver(options.driver, store.ids) if name == HOST else options.driver
+    words = {"kernel": "the kernel's overlayfs", "fuse": "our own, over FUSE", "auto": "the kernel's overlayfs or ours"}
+    context.detail(f"store: {store.root}; driver: {words[driver]}; ids: {store.ids.describe()}")
+    if name == HOST and driver == "fuse":
+        from itertools import islice
+
+        from lamina.runtime.unreadable import unreadable_names
+
+        for path in islice(unreadable_names(hidden=(store.root,)), _UNREADABLE):
+            context.detail(f"not readable here, so empty once it is written to: {path}")
 
 
 def _image(context: Context, store: Store, arguments: Arguments) -> Image | str:

@@ -1,11 +1,11 @@
 """The process that serves one union: opens the layers, mounts, says so on descriptor 3, and serves until unmounted.
 
-Its one argument is JSON, made by `start`. On a failure the four fields of a LaminaError go to descriptor 3 instead.
+Its arguments are made by `start`. On a failure the four fields of a LaminaError go to descriptor 3 as JSON instead.
 """
 
 from __future__ import annotations
 
-import json
+import marshal
 import os
 import resource
 import signal
@@ -26,7 +26,7 @@ _RESERVE = 256  # descriptors that are not for open files: layers, clones, remov
 
 def main() -> int:
     """Serve; return the exit status."""
-    words = json.loads(sys.argv[1])
+    words = marshal.loads(bytes.fromhex(sys.argv[2]))
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)  # the terminal's signals are meant for what works in the mount
     os.umask(0)
@@ -34,10 +34,10 @@ def main() -> int:
     try:
         _serve(Overlay(**words["overlay"]), words)
     except LaminaError as error:
-        _say(json.dumps([error.doing, error.subject, error.reason, error.hint]))
+        _fail([error.doing, error.subject, error.reason, error.hint])
         return 1
     except OSError as error:
-        _say(json.dumps(["mount the union on", words["target"], str(error), ""]))
+        _fail(["mount the union on", words["target"], str(error), ""])
         return 1
     return 0
 
@@ -69,6 +69,7 @@ def _serve(overlay: Overlay, words: dict[str, object]) -> None:
         threads=int(str(words["threads"])),
         on_ready=lambda: _ready(str(words["target"])),
     )
+    file_system.notify = session.notify
     session.run()
     file_system.close()
     tree.close()
@@ -111,6 +112,12 @@ def _open_files() -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return max(64, min(2048, (hard - _RESERVE) // 2))
+
+
+def _fail(fields: list[str]) -> None:
+    import json
+
+    _say(json.dumps(fields))
 
 
 def _say(text: str) -> None:

@@ -20,9 +20,9 @@ from lamina.overlay.fuse import wire
 from lamina.overlay.fuse.files import Files
 from lamina.overlay.fuse.session import Body, Handler, Request
 from lamina.overlay.union.attributes import Attributes
-from lamina.overlay.union.branch import DT_DIR
+from lamina.overlay.union.branch import DT_DIR, DT_REG
 from lamina.overlay.union.make import Spec
-from lamina.overlay.union.node import Directory, Node
+from lamina.overlay.union.node import UPPER, Directory, Node
 from lamina.overlay.union.tree import Tree, failed
 from lamina.overlay.union.upper import Upper
 from lamina.overlay.union.write import Writer
@@ -45,6 +45,7 @@ WANTED = (
 _FOREVER = 1 << 30  # seconds
 _NEGATIVE = wire.ENTRY_OUT.pack(0, 0, _FOREVER, 0, 0, 0, *[0] * 16)
 _FORGOTTEN = -1  # the id of a node that its name must not be answered with any more
+_UNKNOWN = 0xFFFFFFFF  # the inode number of what this process may not look at
 _DOTS = ((1, b"."), (2, b".."))  # cookies of a listing begin behind these
 
 _PRIVILEGED = stat.S_ISUID | stat.S_ISGID
@@ -53,7 +54,8 @@ _PRIVILEGED = stat.S_ISUID | stat.S_ISGID
 class FileSystem:
     """Answers requests from `tree`, and changes it through `upper` if there is one.
 
-    `open_files` bounds the descriptors that are kept. `sync` says whether fsync reaches the disk (not if volatile),
+    `open_files` bounds the descriptors that are kept. `notify` sends the kernel a message that it did not ask for,
+    once it is set to the session's. `sync` says whether fsync reaches the disk (not if volatile),
     `copy_renamed` what becomes of a lower directory that is renamed.
     """
 
@@ -68,6 +70,7 @@ class FileSystem:
     ) -> None:
         self._tree = tree
         self._sync = sync
+        self.notify: Callable[[int, bytes], None] = lambda _code, _body: None
         self._writer = None
         if upper:
             self._writer = Writer(tree, upper, kept=lambda node: node.lookups > 0, copy_renamed=copy_renamed)
@@ -88,7 +91,9 @@ class FileSystem:
 
     def handlers(self) -> dict[int, Handler]:
         """Return the table for a session."""
-        return {
+        # Where not all may be read, the kernel has to ask before it opens.
+        asked = {wire.OPEN: self._open, wire.RELEASE: lambda _: b""} if self._tree.owners.foreign else {}
+        return asked | {
             wire.LOOKUP: self._lookup,
             wire.FORGET: self._forget,
             wire.BATCH_FORGET: self._batch_forget,
@@ -303,6 +308,17 @@ class FileSystem:
 
     # Data.
 
+    def _open(self, request: Request) -> bytes:
+        """Refuse to read what this process may not read; opened for writing, it begins empty in the upper."""
+        flags, _ = wire.OPEN_IN.unpack_from(request.body)
+        node = self._node(request)
+        with self._tree.lock:
+            if self._writer and flags & os.O_ACCMODE != os.O_RDONLY and not self._writer.copy_up.can_read(node):
+                self._writer.copy_up.node(node, writing=True)
+            elif node.kind == DT_REG and node.rank != UPPER:
+                self._files.reading(node)
+        return wire.OPEN_OUT.pack(0, wire.FOPEN_KEEP_CACHE, 0)
+
     def _read(self, request: Request) -> Body:
         _, offset, size, _ = wire.READ_IN.unpack_from(request.body)
         file = self._files.reading(self._node(request))
@@ -441,11 +457,16 @@ class FileSystem:
                 records.append(record.ljust(wire.dirent_size(name, header), b"\0"))
                 size -= len(records[-1])
         shift = len(_DOTS)
-        for cookie, name, _ in self._tree.listing(directory).after(max(offset - shift, 0)):
+        for cookie, name, found in self._tree.readable(directory).after(max(offset - shift, 0)):
             room = wire.dirent_size(name, header)
             if room > size:  # asked before it is looked up, since a lookup is counted
                 break
-            made = child(cookie + shift, name)
+            try:
+                made = child(cookie + shift, name)
+            except OSError:
+                if not self._tree.owners.foreign:
+                    raise
+                made = dot(cookie + shift, name, _UNKNOWN, found.kind)  # listed, though nothing more can be known
             if made is not None:
                 records.append(made.ljust(room, b"\0"))
                 size -= room

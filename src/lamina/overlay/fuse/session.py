@@ -107,6 +107,18 @@ class Session:
             for fd in clones:
                 os.close(fd)
 
+    def notify(self, code: int, body: bytes) -> None:
+        """Tell the kernel what nobody asked for (wire.NOTIFY_*); ENOENT where it knows nothing of the subject is fine.
+
+        A thread that answers a request which holds the subject's lock in the kernel waits for itself: tell of names
+        from another one.
+        """
+        try:
+            os.writev(self.fd, (wire.HEADER_OUT.pack(wire.HEADER_OUT.size + len(body), code, 0), body))
+        except OSError as error:
+            if not _is_nobody_waiting(error):
+                raise
+
     def _handshake(self, request: Request) -> bool:
         """Answer INIT; False where the mount went away before."""
         while unique := self._receive(self.fd, request):

@@ -7,6 +7,7 @@ large heap, and may end before it. It lives in the namespaces of its starter. It
 from __future__ import annotations
 
 import fcntl
+import marshal
 import os
 import sys
 
@@ -80,12 +81,12 @@ def serve(overlay: Overlay, device: int, *, threads: int = 3) -> Server:
 
 
 def _spawn(overlay: Overlay, words: dict[str, object], *, device: int) -> Server:
-    import json
-
     ours, theirs = os.pipe()
     try:
         words = {**words, "overlay": overlay.plain(), "device": _DEVICE if device >= 0 else -1}
-        argv = [sys.executable, "-P", "-m", "lamina.overlay.fuse", json.dumps(words)]
+        # The target is for people who look at processes. The words are read by the same interpreter, which knows this
+        # form without loading anything.
+        argv = [sys.executable, "-P", "-m", "lamina.overlay.fuse", str(words["target"]), marshal.dumps(words).hex()]
         null = os.devnull
         # Both descriptors first away from where they go, so that none is overwritten before it is copied.
         high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FREE) for fd in (theirs, device) if fd >= 0]

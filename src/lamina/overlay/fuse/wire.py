@@ -44,6 +44,12 @@ FATTR_MODE, FATTR_UID, FATTR_GID, FATTR_SIZE, FATTR_ATIME, FATTR_MTIME = 1, 2, 4
 FATTR_ATIME_NOW, FATTR_MTIME_NOW, FATTR_KILL_SUIDGID = 1 << 7, 1 << 8, 1 << 11
 
 WRITE_KILL_SUIDGID = 1 << 2
+
+# What the kernel may do with an open file: keep its pages from before.
+FOPEN_KEEP_CACHE = 1 << 1
+
+# Messages that nobody asked for stand where replies have their errno.
+NOTIFY_INVAL_INODE, NOTIFY_INVAL_ENTRY = 2, 3
 SETXATTR_ACL_KILL_SGID = 1 << 0
 
 HEADER_IN = struct.Struct("=IIQQIIIHH")  # length, opcode, unique, node, uid, gid, pid, length of extensions / 8, -
@@ -74,6 +80,7 @@ RENAME_IN = struct.Struct("=Q")  # new directory; the two names follow
 RENAME2_IN = struct.Struct("=QII")  # new directory, flags, -; the two names follow
 LINK_IN = struct.Struct("=Q")  # the node; the name follows
 CREATE_IN = struct.Struct("=IIII")  # flags, mode, umask, -; the name follows
+OPEN_IN = struct.Struct("=II")  # flags, -
 OPEN_OUT = struct.Struct("=QII")  # fh, flags, backing id
 READ_IN = struct.Struct("=QQII")  # fh, offset, size, flags (more follows)
 WRITE_IN = struct.Struct("=QQIIQII")  # fh, offset, size, write flags, lock owner, flags, -; the data follow
@@ -86,6 +93,8 @@ GETXATTR_OUT = struct.Struct("=II")  # size, -
 FALLOCATE_IN = struct.Struct("=QQQI")  # fh, offset, length, mode
 LSEEK_IN = struct.Struct("=QQI")  # fh, offset, whence
 LSEEK_OUT = struct.Struct("=Q")
+INVAL_INODE_OUT = struct.Struct("=Qqq")  # node, offset or -1 for the attributes alone, length or 0 for all
+INVAL_ENTRY_OUT = struct.Struct("=QII")  # directory, length of the name, flags; the name and a zero follow
 COPY_FILE_RANGE_IN = struct.Struct("=QQQQQQQ")  # fh, offset, node out, fh out, offset out, length, flags
 
 #: Where the data of a WRITE stand in a request.

@@ -10,7 +10,8 @@ What is asked for is said by options of the overlay (`read_options`):
   are devices that cannot be made, set-id bits of other owners, and modes that would lock this process out.
 - `foreign`: the layers belong to somebody else, the machine's root perhaps. Their entries are shown as root's, what
   the copy may not have of them (labels, ACLs of ids that are not here) is left out, and what this process may not
-  read begins empty when it is written to. `hide=PATH`, repeated: what foreign layers have at that path is not there.
+  read is shown empty, and begins empty when it is written to. `hide=PATH`, repeated: this absolute path of the
+  machine is not there.
 """
 
 from __future__ import annotations
@@ -216,11 +217,13 @@ class OwnedBranch(Branch):
 class ForeignBranch(Branch):
     """A lower layer of somebody else: all is root's but what is recorded otherwise, or what `owners` squash it to."""
 
-    __slots__ = ("_owners",)
+    __slots__ = ("_hidden", "_owners")
 
     def __init__(self, root: str | bytes, index: int, owners: Owners) -> None:
         super().__init__(root, index)
         self.foreign = True
+        above = os.fsencode(root).rstrip(b"/") + b"/"
+        self._hidden = {path[len(above) :] for path in owners.hidden if path.startswith(above)}
         self._owners = owners
 
     def stat(self, path: bytes) -> os.stat_result:
@@ -230,6 +233,11 @@ class ForeignBranch(Branch):
                 if record := _record_of(st, fd, name):
                     return recorded.apply(st, record)
             return self._owners.shown(st, None)
+        if not st.st_mode & stat.S_IROTH and stat.S_ISREG(st.st_mode) and st.st_size:
+            with self.proc_path(path) as proc:
+                # Empty from the start, since a kernel that knows a size appends behind it.
+                if not os.access(proc, os.R_OK, effective_ids=True):
+                    st = recorded.emptied(st)
         return st if not st.st_uid and not st.st_gid else recorded.changed_state(st, 0, 0, st.st_mode)
 
     def scan(self, path: bytes, opacity: Opacity) -> Scan:
@@ -239,8 +247,9 @@ class ForeignBranch(Branch):
                 closed.unreadable = True
                 return closed
         found = super().scan(path, opacity)
-        for name in [name for name in found.entries if join(path, name) in self._owners.hidden]:
-            del found.entries[name]
+        if self._hidden:
+            for name in [name for name in found.entries if join(path, name) in self._hidden]:
+                del found.entries[name]
         return found
 
 
@@ -270,7 +279,7 @@ def read_options(options: Sequence[tuple[str, str]]) -> Owners:
         squash=(squash[0], squash[1]),
         records="owners" in given,
         foreign="foreign" in given,
-        hidden=frozenset(os.fsencode(value).strip(b"/") for name, value in options if name == "hide"),
+        hidden=frozenset(os.fsencode(value) for name, value in options if name == "hide"),
     )
 
 

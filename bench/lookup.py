@@ -13,6 +13,7 @@ from bench.unions import Driver, Table, disk, drivers, drop_caches, make_layers,
 
 _WALK = "find . -printf '%s\\n'"
 _ARCHIVE = "tar cf - . | cat"
+_FOUR_ARCHIVES = 'for names in "d?" "d1?" "d2?" "d3?"; do (tar cf - $names | cat) & done; wait'
 
 
 def measure(driver: Driver, layers: list[Path], top: Path, archive: Path, table: Table) -> None:
@@ -23,6 +24,9 @@ def measure(driver: Driver, layers: list[Path], top: Path, archive: Path, table:
         with driver.mounted(layers, place) as merged:
             table.add(f"{name} cold", driver.name, seconds(command, merged))
             table.add(f"{name} warm", driver.name, seconds(command, merged))
+    drop_caches()
+    with driver.mounted(layers, place) as merged:
+        table.add("four tars at once, cold", driver.name, seconds(_FOUR_ARCHIVES, merged))
     with driver.mounted(layers, place) as merged:
         (merged / "new").mkdir()
         table.add("extract", driver.name, seconds(f"tar xf {archive} -C new", merged))

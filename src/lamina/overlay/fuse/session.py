@@ -73,7 +73,7 @@ class Session:
         handlers: Mapping[int, Handler],
         *,
         wanted: int,
-        threads: int = 3,
+        threads: int = 4,
         on_ready: Callable[[], None] | None = None,
         on_error: Callable[[str], None] | None = None,
     ) -> None:

@@ -58,7 +58,7 @@ class Server:
         return os.waitstatus_to_exitcode(status)
 
 
-def start(overlay: Overlay, target: str, *, flags: int = 0, allow_other: bool = False, threads: int = 3) -> Server:
+def start(overlay: Overlay, target: str, *, flags: int = 0, allow_other: bool = False, threads: int = 4) -> Server:
     """Mount `overlay` on `target`, served by a new process, and return that once the mount answers.
 
     `flags` are mount(2)'s MS_*. An ordinary user outside a user namespace mounts through fusermount3. What fails
@@ -70,7 +70,7 @@ def start(overlay: Overlay, target: str, *, flags: int = 0, allow_other: bool = 
     return server
 
 
-def serve(overlay: Overlay, device: int, *, threads: int = 3) -> Server:
+def serve(overlay: Overlay, device: int, *, threads: int = 4) -> Server:
     """Start the process that serves `overlay` on `device`, an open /dev/fuse that is mounted already.
 
     For a mount in another mount namespace, where no server may live: it would keep the namespace, and with it the

@@ -23,6 +23,7 @@ from lamina.overlay.union.make import Spec
 from lamina.overlay.union.node import UPPER, Directory, Found, Node
 from lamina.overlay.union.opening import FolderOf, Layer
 from lamina.overlay.union.owners import read_options
+from lamina.overlay.union.staged import Staged
 from lamina.overlay.union.tree import Tree, failed
 from lamina.overlay.union.upper import Upper
 from lamina.overlay.union.virtual import Virtual
@@ -84,6 +85,11 @@ class Union:
             tree.close()
         if upper is not None:
             upper.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the union was closed."""
+        return self._tree is None
 
     def __enter__(self) -> Union:
         return self
@@ -343,6 +349,12 @@ class Union:
                 return self.tree.open(node, flags)
             finally:
                 self._attributes.chmod(node, stat.S_IMODE(st.st_mode))
+
+    def stage(self, path: StrPath, mode: int = 0o666) -> Staged:
+        """Open a new file that gets the name only when it is published, in place of a file that has it."""
+        with self.tree.lock:
+            parent, name = self._place(path)
+            return Staged(self.tree, self._changer(), parent, name, mode)
 
     def write_bytes(self, path: StrPath, data: bytes) -> int:
         """Make a file hold `data`; return their number."""

@@ -40,8 +40,8 @@ class Upper:
     """
 
     __slots__ = (
-        "_counter", "_lock", "_made", "_redirects", "_whiteout", "branch", "indexed", "owners", "space", "sync",
-        "work",
+        "_counter", "_lock", "_made", "_process", "_redirects", "_whiteout", "branch", "indexed", "owners", "space",
+        "sync", "work",
     )  # fmt: skip
 
     def __init__(
@@ -63,6 +63,7 @@ class Upper:
         self._whiteout = b""
         self._made = ""
         self._redirects = False
+        self._process = os.getpid()
         self._lock = -1
         try:
             self._lock = held if held >= 0 else lock(root)
@@ -82,9 +83,10 @@ class Upper:
             raise
 
     def close(self) -> None:
-        """Remove what is temporary and give the upper free."""
-        with suppress(OSError):  # what stays is removed at the next opening
-            self._empty(_TEMP)
+        """Remove what is temporary and give the upper free; a child of the process that opened it removes nothing."""
+        if self._process == os.getpid():
+            with suppress(OSError):  # what stays is removed at the next opening
+                self._empty(_TEMP)
         self.work.close()
         self._release()
 
@@ -92,7 +94,7 @@ class Upper:
         self.branch.close()
         if self._lock >= 0:
             os.close(self._lock)
-        if self._made:
+        if self._made and self._process == os.getpid():
             for name in (_TEMP, INDEX):
                 with suppress(OSError):
                     os.rmdir(os.path.join(self._made, os.fsdecode(name)))

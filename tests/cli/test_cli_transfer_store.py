@@ -79,7 +79,9 @@ def _spoil(store: Path, field: str) -> None:
 
 def _file(store: Path) -> None:
     victim = next((store / "layers").glob("*/tree/etc/layer2"))
-    victim.write_bytes(victim.read_bytes()[::-1])
+    content = victim.read_bytes()
+    victim.unlink()  # an ordinary user's may have another owner, and lies in a directory of the user's
+    victim.write_bytes(content[::-1])
 
 
 def _framing(store: Path) -> None:

@@ -253,8 +253,12 @@ class _Taking:
 
     def _apply(self, layer: _Layer, section: Section, below: Sequence[str] | None) -> str | None:
         """Unpack the bytes; `below` is None where that should not be needed: then None is returned if it is."""
+
+        def tell(event: Event) -> None:
+            self._tell(layer, Event("", "", done=event.done, total=event.total, text=event.text))
+
         with section.opened() as fd:
-            return self._unpack(layer, Fd(fd), section.size, below, lambda event: self._tell(layer, event))
+            return self._unpack(layer, Fd(fd), section.size, below, tell)
 
     def _unpack(
         self, layer: _Layer, stream: Fd, length: int | None, below: Sequence[str] | None, on_event: OnEvent
@@ -337,7 +341,7 @@ class _Taking:
 
     def _tell_text(self, layer: _Layer, event: Event) -> None:
         if event.text:  # how far it is, the fetching tells
-            self._tell(layer, event)
+            self._tell(layer, Event("", "", text=event.text))
 
     def _tell(self, layer: _Layer, event: Event) -> None:
         subject = short(layer.descriptor.digest)
@@ -349,7 +353,7 @@ class _Taking:
                     done=event.done,
                     total=event.total,
                     text=event.text,
-                    finished=event.finished and not event.text,
+                    finished=event.finished,
                 )
             )
 

@@ -10,6 +10,7 @@ from lamina.build.dockerfile.instructions import Expose, Run, ShellForm
 from lamina.build.dockerfile.modes import parse_mode
 from lamina.build.dockerfile.mounts import BindMount, CacheMount, Mount, SecretMount, SshMount, TmpfsMount
 from lamina.build.dockerfile.ports import BadPort, Ports, parse_ports
+from lamina.build.dockerfile.signals import is_signal
 from lamina.build.dockerfile.source import DockerfileError, Word
 
 _VARIABLES = {"name": "pip", "base": "/root", "type": "cache"}
@@ -143,16 +144,20 @@ def test_ports_that_are_none(text: str) -> None:
 
 def test_ports_of_an_instruction() -> None:
     expose = Expose((Word("443"), Word("$more"), Word("10-12")))
-    assert Expander({"more": "80 53/udp"}).ports(expose) == (
-        "80/tcp",
-        "53/udp",
-        "10/tcp",
-        "11/tcp",
-        "12/tcp",
-        "443/tcp",
-    )
+    filled = Expander({"more": "80 53/udp"}).instruction(expose)
+    assert Expander.ports(filled) == ("80/tcp", "53/udp", "10/tcp", "11/tcp", "12/tcp", "443/tcp")
     with pytest.raises(DockerfileError, match="http: http is no port"):
-        Expander({"more": "http"}).ports(expose)
+        Expander.ports(Expander({"more": "http"}).instruction(expose))
+
+
+@pytest.mark.parametrize("text", ["TERM", "sigterm", "SIGRTMIN+15", "rtmax-14", "9", "-1", "99"])
+def test_signals(text: str) -> None:
+    assert is_signal(text)
+
+
+@pytest.mark.parametrize("text", ["", "0", "TREM", "SIGSIGTERM", "RTMIN+16", "RTMAX-15", "9.5", "٣"])
+def test_signals_that_are_none(text: str) -> None:
+    assert not is_signal(text)
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_build_args_that_nobody_declares() -> None:
         ("WORKDIR '/$v/'$v", "WORKDIR /$v/w x"),
         ("VOLUME $v", 'VOLUME ["w x"]'),
         ("EXPOSE $v", "EXPOSE w x"),
-        ("STOPSIGNAL ${v%% *}", "STOPSIGNAL w"),
+        ("STOPSIGNAL ${n:+SIGTERM}", "STOPSIGNAL SIGTERM"),
         ("FROM --platform=$v a:${v%?x}", 'FROM --platform="w x" a:w'),
         ("RUN $v", "RUN $v"),
         ("CMD $v", "CMD $v"),
@@ -121,12 +121,27 @@ def test_build_args_that_nobody_declares() -> None:
     ],
 )
 def test_what_expands_and_what_does_not(text: str, filled: str | None) -> None:
-    instruction = Expander({"v": "w x"}).instruction(_one(text))
+    instruction = Expander({"v": "w x", "n": "1"}).instruction(_one(text))
     if filled is None:
         assert isinstance(instruction, Env)
         assert [(str(pair.name), str(pair.value)) for pair in instruction.pairs] == [("w x", "w x"), ("a", "$v")]
     else:
         assert instruction == _one(filled)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "hint"),
+    [
+        ("FROM $unset", "$unset is empty: expected an image", ""),
+        ("VOLUME /a $unset", "$unset is empty: expected a path", ""),
+        ("STOPSIGNAL $name", "SIGTREM is no signal: expected a name or a number", "did you mean SIGTERM?"),
+    ],
+)
+def test_values_that_cannot_be(text: str, reason: str, hint: str) -> None:
+    with pytest.raises(DockerfileError) as caught:
+        Expander({"name": "SIGTREM"}).instruction(_one(text))
+    assert (caught.value.reason, caught.value.hint) == (reason, hint)
+    assert caught.value.column == text.index("$") + 1
 
 
 def test_here_documents_of_copy() -> None:

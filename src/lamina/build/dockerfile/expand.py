@@ -31,7 +31,8 @@ from lamina.build.dockerfile.instructions import (
 )
 from lamina.build.dockerfile.mounts import Mount, parse_mount
 from lamina.build.dockerfile.ports import BadPort, parse_ports
-from lamina.build.dockerfile.source import DockerfileError, Position, Source, Word
+from lamina.build.dockerfile.signals import is_signal, signal_names
+from lamina.build.dockerfile.source import DockerfileError, Position, Source, Word, did_you_mean
 from lamina.build.dockerfile.words import Expansion, Rules, expand_word
 
 _Kind = TypeVar("_Kind", bound=Instruction)
@@ -41,7 +42,8 @@ class Expander:
     """Fills in the values of `variables`; `escape` is the file's escape character.
 
     `used` collects the names of the variables that were asked for and found; `missing` those that were not, each with
-    the place that asked first. All methods raise DockerfileError at what cannot be read.
+    the place that asked first. All methods raise DockerfileError at what cannot be read, and at a value that cannot be:
+    an empty image or volume, an unknown signal.
     """
 
     def __init__(self, variables: Mapping[str, str], *, escape: str = "\\") -> None:
@@ -69,15 +71,15 @@ class Expander:
             parse_mount(text, lambda value: self.word(value, run.source).text, run.source) for text in run.mounts
         )
 
-    def ports(self, expose: Expose) -> tuple[str, ...]:
-        """Return an EXPOSE's ports as an image's config names them ("80/tcp"), in the order of their texts."""
+    @staticmethod
+    def ports(expose: Expose) -> tuple[str, ...]:
+        """Return the ports of an EXPOSE that is expanded, as an image's config names them: "80/tcp"."""
         names: list[str] = []
-        for written in sorted(expose.ports, key=str):
-            for word in self.words(written, expose.source):
-                try:
-                    names += parse_ports(word.text).names
-                except BadPort as error:
-                    raise DockerfileError(expose.source, word.start, f"{word}: {error}") from error
+        for word in expose.ports:
+            try:
+                names += parse_ports(word.text).names
+            except BadPort as error:
+                raise DockerfileError(expose.source, word.start, f"{word}: {error}") from error
         return tuple(names)
 
     def add(self, used: Iterable[str], missing: Mapping[str, Position]) -> None:
@@ -92,7 +94,7 @@ class Expander:
         match instruction:
             case From():
                 platform = self._optional(instruction.platform, source)
-                changes = {"image": self.word(instruction.image, source), "platform": platform}
+                changes = {"image": self._filled(instruction.image, source, "an image"), "platform": platform}
             case Env() | Label():
                 pairs = (
                     replace(pair, name=self.word(pair.name, source), value=self.word(pair.value, source))
@@ -102,12 +104,14 @@ class Expander:
             case Copy() | Add():
                 changes = self._copied(instruction)
             case Expose():
-                words = (word for port in instruction.ports for word in self.words(port, source))
+                # The order of the texts as they are written, as in the history that the reference implementation makes.
+                written = sorted(instruction.ports, key=str)
+                words = (word for port in written for word in self.words(port, source))
                 changes = {"ports": tuple(words)}
             case Volume():
-                changes = {"paths": tuple(self.word(path, source) for path in instruction.paths)}
+                changes = {"paths": tuple(self._filled(path, source, "a path") for path in instruction.paths)}
             case Stopsignal():
-                changes = {"signal": self.word(instruction.signal, source)}
+                changes = {"signal": self._signal(instruction.signal, source)}
             case User():
                 changes = {"user": self.word(instruction.user, source)}
             case Workdir():
@@ -134,6 +138,19 @@ class Expander:
         expansion = expand_word(_document_word(document), self._variables, source, Rules("\\", quotes=False))
         self._note(expansion)
         return replace(document, content=expansion.text, chomp=False)
+
+    def _filled(self, word: Word, source: Source, what: str) -> Word:
+        filled = self.word(word, source)
+        if not filled.text:
+            raise DockerfileError(source, word.start, f"{word} is empty: expected {what}")
+        return filled
+
+    def _signal(self, word: Word, source: Source) -> Word:
+        filled = self.word(word, source)
+        if not is_signal(filled.text):
+            hint = did_you_mean(filled.text, signal_names())
+            raise DockerfileError(source, word.start, f"{filled} is no signal: expected a name or a number", hint)
+        return filled
 
     def _optional(self, word: Word | None, source: Source) -> Word | None:
         return None if word is None else self.word(word, source)

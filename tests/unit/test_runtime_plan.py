@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -168,9 +170,15 @@ def test_targets_are_made_below_the_layers(tmp_path: Path) -> None:
         Bind(f"{tmp_path}/file", "/dir/inside"),
         Bind(f"{tmp_path}/missing", "/made", create=True),
     ]
+    layer = tmp_path / "layer"
+    layer.mkdir(mode=0o711)
+    os.utime(layer, ns=(5, 5))
     what = planned(directory=f"{tmp_path}/c", mounts=mounts)
+    what.uppers = [(upper, str(layer)) for upper, _ in what.uppers]
     prepare(what)
     prepare(what)
+    upper = (tmp_path / "c" / "upper").stat()
+    assert (stat.S_IMODE(upper.st_mode), upper.st_mtime_ns) == (0o711, 5), "the upper looks like what is below it"
     tree = tmp_path / "c" / "targets"
     assert (tree / "deep" / "er" / "file").is_file(), "a file of -v is mounted on a file"
     assert (tree / "dir").is_dir() and (tree / "made").is_dir() and (tree / "proc").is_dir()

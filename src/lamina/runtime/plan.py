@@ -8,6 +8,7 @@ makes those. Docker's defaults for capabilities and for what is masked in /proc 
 from __future__ import annotations
 
 import os
+import stat
 
 from lamina.errors import InvalidInput, Unsupported, UsageError
 from lamina.ids.map import IdMap
@@ -95,7 +96,7 @@ class Target(Plain):
     def make(self, tree: str) -> None:
         """Make it in `tree`; what is there stays."""
         path = tree + self.path
-        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        _make_parents(path, tree)
         if os.path.lexists(path):
             return
         if self.link:
@@ -111,12 +112,13 @@ class Target(Plain):
 class Plan:
     """A launch, and what must exist before it: `files` by host path, and `targets`, the places to mount on.
 
-    The targets are made in `targets_tree`, which stands below the image's layers:
-    where the image has the name, its own shows; where it has not, there is something to mount on, and nothing has to be
-    made in the upper that a commit would have to leave out again.
+    The targets are made in `targets_tree`, which stands below the image's layers: where the image has the name, its own
+    shows; where it has not, there is something to mount on, and nothing has to be made in the upper that a commit would
+    have to leave out again. `uppers` are pairs of an upper and the topmost directory below it, which it is to look like
+    until something is written: of a merged directory, the topmost one's mode, owner and times are what is seen.
     """
 
-    __slots__ = ("directories", "files", "launch", "targets", "targets_tree")
+    __slots__ = ("directories", "files", "launch", "targets", "targets_tree", "uppers")
 
     def __init__(
         self,
@@ -126,12 +128,14 @@ class Plan:
         files: list[tuple[str, bytes]],
         targets: list[Target],
         targets_tree: str,
+        uppers: list[tuple[str, str]],
     ) -> None:
         self.launch = launch
         self.directories = directories
         self.files = files
         self.targets = targets
         self.targets_tree = targets_tree
+        self.uppers = uppers
 
 
 class Base:
@@ -219,6 +223,7 @@ def plan(
         files=[(sources[inside], content) for inside, content in etc.items()],
         targets=[*base.needed, *_targets(mounts)],
         targets_tree=f"{directory}/targets",
+        uppers=[(step.upper, step.layers[-1]) for step in base.steps if isinstance(step, steps.Stack) and step.upper],
     )
 
 
@@ -226,13 +231,37 @@ def prepare(what: Plan) -> None:
     """Make the directories, files and targets of a plan; may be repeated."""
     for directory in (what.targets_tree, *what.directories):
         os.makedirs(directory, exist_ok=True)
-        os.chmod(directory, 0o755)
+    for upper, topmost in what.uppers:
+        if not os.listdir(upper):
+            make_like(upper, topmost)
     for path, content in what.files:
         with open(path, "wb") as file:
             file.write(content)
         os.chmod(path, 0o644)
     for target in what.targets:
         target.make(what.targets_tree)
+
+
+def _make_parents(path: str, tree: str) -> None:
+    """Make the directories above `path`, which is in `tree`, with a mode that the caller's umask has no part in."""
+    parent = os.path.dirname(path)
+    if parent == tree or os.path.isdir(parent):
+        return
+    _make_parents(parent, tree)
+    os.mkdir(parent)
+    os.chmod(parent, 0o755)
+
+
+def make_like(directory: str, model: str) -> None:
+    """Give a directory the mode and times of another, and its owner where that can be given."""
+    status = os.stat(model)
+    if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
+        try:
+            os.chown(directory, status.st_uid, status.st_gid)
+        except OSError:  # EPERM, or EINVAL for an id that this user does not have: it stays the user's
+            pass
+    os.chmod(directory, stat.S_IMODE(status.st_mode))
+    os.utime(directory, ns=(status.st_mtime_ns, status.st_mtime_ns))
 
 
 def _argv(facts: ImageFacts, options: RunOptions) -> list[str]:

@@ -1,0 +1,287 @@
+"""Jobs of COPY, ADD and WORKDIR that need the right ids: finding, digesting and copying files between unions.
+
+They run in a worker (`lamina.ids.worker`), so all arguments and results are plain data: paths are `str` as os.fsdecode
+makes them, with `/` for the root of a tree. A tree is a list of directories, base first: a stage's layers, or one
+directory of the host. Files go through our own union, in the process: nothing is mounted, and what a link in a layer
+says stays within the tree.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import posixpath
+import stat
+
+from lamina.build.dockerfile.modes import Mode, parse_mode
+from lamina.build.select import Selected, Selection
+from lamina.errors import InvalidInput
+from lamina.events import ignore as ignore_event
+from lamina.ids.worker import Fd
+from lamina.layer import jobs
+from lamina.linux.files import copy_data
+from lamina.overlay.union.union import Union
+from lamina.runtime import users
+from lamina.tar.compress import Decompressed
+
+_READ = 1 << 20
+
+
+def digest_sources(
+    *, layers: list[str], ignore: str, sources: list[str], exclude: list[str], parents: bool
+) -> list[list[str]]:
+    """Return what a COPY would take as [path below the source, mode, digest of type and content], in order.
+
+    Neither times nor owners are in it. `ignore` is the text of a .dockerignore. Raises InvalidInput for a source that
+    does not exist.
+    """
+    with Union(layers) as tree:
+        found = []
+        for selected in Selection(tree, ignore=ignore, exclude=exclude, parents=parents).of(sources):
+            status = tree.stat(selected.path, follow_symlinks=selected.follow)
+            found.append([selected.path, f"{stat.S_IMODE(status.st_mode):04o}", _digest(tree, selected.path, status)])
+        return found
+
+
+def copy_sources(
+    *,
+    layers: list[str],
+    ignore: str,
+    sources: list[str],
+    exclude: list[str],
+    parents: bool,
+    below: list[str],
+    upper: str,
+    destination: str,
+    owner: list[int],
+    mode: str,
+    created: int,
+    userxattr: bool,
+    single_id: bool,
+) -> None:
+    """Copy the sources into the union of `below` and `upper`, where `destination` is absolute.
+
+    One that ends with a slash is a directory. `owner` is [uid, gid], or empty to keep what the files have; `mode` as
+    --chmod has it, or empty. Directories that are made get `created` for their time, in nanoseconds, or now if it is 0.
+    """
+    with Union(layers) as source, Union(below, upper=upper, userxattr=userxattr, sync=False) as target:
+        selected = list(Selection(source, ignore=ignore, exclude=exclude, parents=parents).of(sources))
+        copier = _Copier(source, target, owner=owner, mode=parse_mode(mode) if mode else None, created=created)
+        copier.single_id = single_id
+        copier.copy(selected, destination)
+
+
+def make_directory(
+    *, below: list[str], upper: str, path: str, owner: list[int], created: int, userxattr: bool, single_id: bool
+) -> None:
+    """Make the directory `path`, with its parents, where there is none (WORKDIR)."""
+    with Union(below, upper=upper, userxattr=userxattr, sync=False) as target:
+        copier = _Copier(target, target, owner=owner, mode=None, created=created)
+        copier.single_id = single_id
+        if not target.exists(path):
+            copier.make_directories(path)
+            copier.finish_times()
+
+
+def which_are_archives(*, layers: list[str], sources: list[str]) -> list[str]:
+    """Return those sources that are regular files with a tar archive in them, compressed or not."""
+    with Union(layers) as tree:
+        return [source for source in sources if _is_archive(tree, posixpath.normpath("/" + source))]
+
+
+def _is_archive(tree: Union, path: str) -> bool:
+    if not tree.is_file(path):
+        return False
+    fd = tree.os_open(path, os.O_RDONLY)
+    try:
+        start = Decompressed(fd).read()[:512]
+    except (InvalidInput, OSError):
+        return False
+    finally:
+        os.close(fd)
+    return start[257:262] == b"ustar"
+
+
+def unpack_archive(*, layers: list[str], source: str, staging: str, space: str, single_id: bool) -> None:
+    """Unpack an archive of the tree into `staging`/tree."""
+    with Union(layers) as tree:
+        fd = tree.os_open(posixpath.normpath("/" + source), os.O_RDONLY)
+    try:
+        jobs.apply_layer(
+            stream=Fd(fd),
+            staging=staging,
+            below=[],
+            owners_below=[],
+            space=space,
+            single_id=single_id,
+            expected_diff_id="",
+            on_event=ignore_event,
+        )
+    finally:
+        os.close(fd)
+
+
+def write_documents(*, directory: str, documents: list[list[str]], mode: str) -> None:
+    """Write here-documents as files [name, content] into a new directory, a source for `copy_sources`."""
+    os.mkdir(directory, 0o755)
+    for name, content in documents:
+        with open(os.path.join(directory, os.path.basename(name)), "xb") as file:
+            file.write(content.encode("utf-8", "surrogateescape"))
+            os.fchmod(file.fileno(), int(mode, 8))
+
+
+def find_owner(*, layers: list[str], owner: str) -> list[int]:
+    """Return [uid, gid] of --chown's text by the passwd and group of a tree; a name without a group gives its own.
+
+    Raises InvalidInput for an unknown name.
+    """
+    name, colon, _ = owner.partition(":")
+    with Union(layers) as tree:
+        user = users.resolve(owner, _database(tree, "/etc/passwd"), _database(tree, "/etc/group"))
+    if not colon and name.isdecimal() and user.gid == 0:
+        return [user.uid, user.uid]  # as docker: a lone number is the group, too
+    return [user.uid, user.gid]
+
+
+def _database(tree: Union, path: str) -> bytes:
+    try:
+        return tree.read_bytes(path) if tree.is_file(path) else b""
+    except OSError:
+        return b""
+
+
+def _digest(tree: Union, path: str, status: os.stat_result) -> str:
+    """Return a digest of what a file is and holds, without its times, mode and owner."""
+    state = hashlib.sha256(f"{stat.S_IFMT(status.st_mode):o} ".encode())
+    if stat.S_ISREG(status.st_mode):
+        with tree.open(path, "rb") as file:
+            while piece := file.read(_READ):
+                state.update(piece)
+    elif stat.S_ISLNK(status.st_mode):
+        state.update(os.fsencode(tree.readlink(path)))
+    return state.hexdigest()[:32]
+
+
+class _Copier:
+    """Copies files from one union to another."""
+
+    def __init__(self, source: Union, target: Union, *, owner: list[int], mode: Mode | None, created: int) -> None:
+        self._source = source
+        self._target = target
+        self._owner = owner
+        self._mode = mode
+        self._created = created
+        self._links: dict[tuple[int, int], str] = {}
+        # The root keeps its time unless something is made in it: what is copied up into it does not count.
+        self._times: dict[str, int] = {"/": target.stat("/").st_mtime_ns}
+        self.single_id = False
+
+    def copy(self, selected: list[Selected], destination: str) -> None:
+        """Copy everything; a lone file goes to the destination itself unless that is a directory."""
+        tops = [each for each in selected if "/" not in each.place]
+        lone = len(tops) == 1 and tops[0].place != "" and not destination.endswith("/")
+        if lone and not self._target.is_dir(destination):
+            self.make_directories(posixpath.dirname(destination) or "/")
+            self._copy_one(tops[0], destination)
+        else:
+            self.make_directories(destination.rstrip("/") or "/")
+            for each in selected:
+                self._copy_to(each, destination)
+        self.finish_times()
+
+    def finish_times(self) -> None:
+        """Give directories their times, now that nothing more is made in them."""
+        for path in sorted(self._times, key=lambda path: path.count("/"), reverse=True):
+            self._target.utime(path, ns=(self._times[path], self._times[path]))
+
+    def _copy_to(self, each: Selected, destination: str) -> None:
+        path = posixpath.join(destination, each.place) if each.place else destination.rstrip("/") or "/"
+        if posixpath.dirname(each.place):
+            self.make_directories(posixpath.dirname(path))
+        if each.place or not self._source.is_dir(each.path):
+            self._copy_one(each, path)
+
+    def make_directories(self, path: str) -> None:
+        """Make `path` and its parents as directories of root, or of --chown's user, with mode 0755."""
+        missing = []
+        while path != "/" and not self._target.exists(path):
+            missing.append(path)
+            path = posixpath.dirname(path)
+        if not self._target.is_dir(path):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+        if self._created:  # what is made in it would leave the time of the making
+            self._times[path] = self._created
+        for each in reversed(missing):
+            self._target.mkdir(each, 0o755)
+            self._target.chmod(each, 0o755)
+            self._give(each, *(self._owner or (0, 0)))
+            if self._created:
+                self._times[each] = self._created
+
+    def _copy_one(self, each: Selected, target: str) -> None:
+        path = each.path
+        status = self._source.stat(path, follow_symlinks=each.follow)
+        if stat.S_ISDIR(status.st_mode):
+            self._copy_directory(status, path, target)
+            return
+        if self._target.lexists(target):
+            if self._target.is_dir(target) and not self._target.is_symlink(target):
+                raise IsADirectoryError(errno.EISDIR, "a directory is in the way", target)
+            self._target.unlink(target)
+        key = (status.st_dev, status.st_ino)
+        if status.st_nlink > 1 and key in self._links:
+            self._target.link(self._links[key], target)
+            return
+        if stat.S_ISREG(status.st_mode):
+            self._copy_file(path, target)
+        elif stat.S_ISLNK(status.st_mode):
+            self._target.symlink(self._source.readlink(path), target)
+        elif stat.S_ISSOCK(status.st_mode):
+            return  # of a running program: it means nothing in a layer
+        else:
+            self._target.mknod(target, status.st_mode, status.st_rdev)
+        self._links[key] = target
+        self._finish(status, path, target)
+
+    def _copy_file(self, path: str, target: str) -> None:
+        reading = self._source.os_open(path, os.O_RDONLY)
+        try:
+            writing = self._target.os_open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                copy_data(reading, writing)
+            finally:
+                os.close(writing)
+        finally:
+            os.close(reading)
+
+    def _copy_directory(self, status: os.stat_result, path: str, target: str) -> None:
+        if self._target.is_dir(target):
+            if self._target.is_symlink(target):
+                return  # what is below goes where the link leads
+        elif self._target.lexists(target):
+            raise NotADirectoryError(errno.ENOTDIR, "a file is in the way of a directory", target)
+        else:
+            self._target.mkdir(target, 0o700)
+        self._finish(status, path, target)
+
+    def _finish(self, status: os.stat_result, path: str, target: str) -> None:
+        """Give owner, mode, xattrs and times, in this order: a change of owner clears set-id bits and capabilities."""
+        self._give(target, *(self._owner or (status.st_uid, status.st_gid)))
+        if not stat.S_ISLNK(status.st_mode):
+            mode = stat.S_IMODE(status.st_mode)
+            if self._mode:
+                mode = self._mode.apply(mode, is_directory=stat.S_ISDIR(status.st_mode))
+            self._target.chmod(target, mode)
+        for name in self._source.listxattr(path, follow_symlinks=False):
+            if not name.startswith(("security.selinux", "system.nfs4")):
+                value = self._source.getxattr(path, name, follow_symlinks=False)
+                self._target.setxattr(target, name, value, follow_symlinks=False)
+        if stat.S_ISDIR(status.st_mode):
+            self._times[target] = status.st_mtime_ns
+        else:
+            self._target.utime(target, ns=(status.st_mtime_ns, status.st_mtime_ns), follow_symlinks=False)
+
+    def _give(self, path: str, uid: int, gid: int) -> None:
+        if not self.single_id:
+            self._target.chown(path, uid, gid, follow_symlinks=False)

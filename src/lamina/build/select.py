@@ -1,0 +1,122 @@
+"""Which files a COPY takes: wildcards, .dockerignore, --exclude and --parents, over a union as the source."""
+
+from __future__ import annotations
+
+import fnmatch
+import posixpath
+from collections.abc import Iterator
+
+from lamina.build.dockerfile.ignore import Matched, exclude_matcher, parse_ignore
+from lamina.errors import InvalidInput
+from lamina.overlay.union.union import Union
+
+
+class Selected:
+    """A file to be taken: its `path` in the source, and its `place` below the destination, "" for that itself.
+
+    With `follow`, a link is taken for what it leads to: a source that COPY names is, what is found below one is not.
+    """
+
+    __slots__ = ("follow", "path", "place")
+
+    def __init__(self, path: str, place: str, *, follow: bool = False) -> None:
+        self.path = path
+        self.place = place
+        self.follow = follow
+
+
+class Selection:
+    """The files of `tree` that sources name; `ignore` is the text of a .dockerignore, `exclude` patterns."""
+
+    def __init__(self, tree: Union, *, ignore: str, exclude: list[str], parents: bool) -> None:
+        self._tree = tree
+        self._ignore = parse_ignore(ignore) if ignore else None
+        self._exclude = exclude_matcher(exclude)
+        self._parents = parents
+
+    def of(self, sources: list[str]) -> Iterator[Selected]:
+        """Yield all that the sources name, directories before what is in them.
+
+        Raises InvalidInput for a source without a wildcard that does not exist, or is left out.
+        """
+        for source in sources:
+            found = False
+            for top in self._expand(_cleaned(source)):
+                for selected in self._walk(top, _pivot(source)):
+                    found = True
+                    yield selected
+            if not found and not _has_wildcard(source):
+                exists = self._tree.lexists("/" + _cleaned(source))
+                reason = "the .dockerignore leaves it out" if exists else "there is no such file"
+                raise InvalidInput("copy", source, reason)
+
+    def _expand(self, pattern: str) -> Iterator[str]:
+        """Yield the names that match, segment by segment; one without wildcards matches itself."""
+        found = [""]
+        for segment in pattern.split("/") if pattern else ():
+            following: list[str] = []
+            for directory in found:
+                if not _has_wildcard(segment):
+                    path = posixpath.join(directory, segment)
+                    following += [path] if self._tree.lexists("/" + path) else []
+                elif self._tree.is_dir("/" + directory):
+                    names = sorted(self._tree.listdir("/" + directory))
+                    matching = (name for name in names if fnmatch.fnmatchcase(name, segment))
+                    following += [posixpath.join(directory, name) for name in matching]
+            found = following
+        yield from found
+
+    def _walk(self, top: str, pivot: str) -> Iterator[Selected]:
+        """Yield `top` and what is below it: of a directory, the content goes to the destination, not the directory."""
+        is_directory = self._tree.is_dir("/" + top)
+        if self._parents:
+            place = posixpath.relpath(top, pivot) if pivot else top
+        else:
+            place = "" if is_directory else posixpath.basename(top)
+        ignored, matched = self._enter_all(top)
+        if not ignored or (is_directory and not top):
+            yield Selected("/" + top, place, follow=True)
+        elif not is_directory or self._prunes(top):
+            return
+        if is_directory:
+            yield from self._walk_below(top, len(top) + 1 if top else 0, place, matched)
+
+    def _walk_below(self, directory: str, below: int, place: str, matched: Matched) -> Iterator[Selected]:
+        """Yield what is in a directory; paths without their first `below` characters are what --exclude judges."""
+        for name in sorted(self._tree.listdir("/" + directory)):
+            path = f"{directory}/{name}" if directory else name
+            if self._exclude.matches(path[below:]):
+                continue
+            ignored, inner = self._ignore.enter(path, matched) if self._ignore else (False, ())
+            where = posixpath.join(place, name)
+            if not ignored:
+                yield Selected("/" + path, where)
+            is_directory = self._tree.is_dir("/" + path) and not self._tree.is_symlink("/" + path)
+            if is_directory and not (ignored and self._prunes(path)):
+                yield from self._walk_below(path, below, where, inner)
+
+    def _enter_all(self, top: str) -> tuple[bool, Matched]:
+        """Ask the .dockerignore about `top`, from the root down."""
+        ignored = False
+        matched: Matched = ()
+        if self._ignore is not None and top:
+            parts = top.split("/")
+            for end in range(1, len(parts) + 1):
+                ignored, matched = self._ignore.enter("/".join(parts[:end]), matched)
+        return ignored, matched
+
+    def _prunes(self, directory: str) -> bool:
+        return self._ignore is not None and self._ignore.prunes(directory)
+
+
+def _cleaned(source: str) -> str:
+    return posixpath.normpath("/" + source).lstrip("/")
+
+
+def _pivot(source: str) -> str:
+    """Return what stands before `/./`: with --parents, the directories above it are not kept."""
+    return _cleaned(source.partition("/./")[0]) if "/./" in source else ""
+
+
+def _has_wildcard(text: str) -> bool:
+    return any(character in text for character in "*?[")

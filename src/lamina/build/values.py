@@ -1,0 +1,74 @@
+"""What a build is asked for, what it has in its hands, and what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from lamina.build.dockerfile.instructions import Instruction
+from lamina.build.dockerfile.source import DockerfileError
+from lamina.errors import LaminaError, one_line
+from lamina.oci.config import History, Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOptions:
+    """Everything that `lamina build` can be told.
+
+    `secrets` are files by id, `contexts` further sources of files by name: directories, or "docker-image://NAME".
+    `created` is the time of everything that is made, in nanoseconds since the epoch.
+    """
+
+    tags: tuple[str, ...] = ()
+    target: str | None = None
+    args: Mapping[str, str] = field(default_factory=dict)
+    contexts: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    ssh: Mapping[str, str] = field(default_factory=dict)
+    add_hosts: tuple[tuple[str, str], ...] = ()
+    network: str = "host"
+    no_cache: bool = False
+    explain_cache: bool = False
+    jobs: int = 4
+    created: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A stage so far: what the next instruction starts from.
+
+    `layers` are names of the store, base first, with their diff ids; `below` is the key of the file tree. `variables`
+    are what ARG and ENV gave: for expansion and the environment of RUN; `arguments` names those that ARG gave.
+    """
+
+    settings: Settings = field(default_factory=Settings)
+    layers: tuple[str, ...] = ()
+    history: tuple[History, ...] = ()
+    below: str = ""
+    author: str = ""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    arguments: frozenset[str] = frozenset()
+    shell: tuple[str, ...] = ("/bin/sh", "-c")
+    has_cmd: bool = False
+
+    @property
+    def workdir(self) -> str:
+        """The working directory, "/" by default."""
+        return self.settings.working_dir or "/"
+
+
+class BuildError(LaminaError):
+    """An instruction failed: `status` of the command it ran, `output` the last lines that it said."""
+
+    def __init__(self, instruction: Instruction, reason: str, *, output: tuple[str, ...] = (), hint: str = "") -> None:
+        source, start = instruction.source, instruction.span.start
+        self.output = output
+        self.instruction = instruction
+        place = f"{source.name}:{start.line}" if source.name else "the instruction"
+        super().__init__("build", f"{place}: {one_line(instruction.text)}", reason, hint)
+
+
+def at(instruction: Instruction, reason: str, hint: str = "") -> DockerfileError:
+    """Return the error for an instruction that cannot be carried out as it stands."""
+    return DockerfileError(instruction.source, instruction.span.start, reason, hint)

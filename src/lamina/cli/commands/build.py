@@ -1,0 +1,127 @@
+"""`lamina build`: a Dockerfile's instructions become layers, and the layers an image."""
+
+from __future__ import annotations
+
+from lamina.cli.options import CHOICE, LIST, TEXT, Command, Option, Positional, usage_error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lamina.cli.context import Context
+    from lamina.cli.options import Arguments
+    from lamina.events import Event
+
+
+def _run(context: Context, arguments: Arguments) -> int:
+    import os
+
+    from lamina.build.dockerfile.source import DockerfileError
+    from lamina.build.values import BuildError
+    from lamina.cli.run_options import parse_add_host
+
+    def tell(event: Event) -> None:
+        if arguments.text("progress") != "quiet":
+            context.err.write(f"{event.subject}: {event.text}\n")
+
+    environ = context.environ
+    try:
+        image = context.store().build(
+            arguments.positionals[0],
+            tag=arguments.texts("tag"),
+            dockerfile=arguments.text("file") or None,
+            target=arguments.text("target") or None,
+            build_args=_pairs(arguments.texts("build-arg"), environ),
+            contexts=_pairs(arguments.texts("build-context"), {}),
+            labels=_pairs(arguments.texts("label"), {}),
+            secrets=dict(_secret(text, os.getcwd()) for text in arguments.texts("secret")),
+            ssh=dict(_agent(text, environ.get("SSH_AUTH_SOCK", "")) for text in arguments.texts("ssh")),
+            add_hosts=[parse_add_host(text) for text in arguments.texts("add-host")],
+            network=arguments.text("network") or "host",
+            no_cache=arguments.flag("no-cache"),
+            explain_cache=arguments.flag("explain-cache"),
+            on_event=tell,
+        )
+    except DockerfileError as error:
+        if error.excerpt:
+            context.err.write(error.excerpt + "\n")
+        raise
+    except BuildError as error:
+        if arguments.text("progress") == "quiet":
+            context.err.writelines(f"{line}\n" for line in error.output)
+        raise
+    iid_file = arguments.text("iidfile")
+    if iid_file:
+        with open(iid_file, "w", encoding="ascii") as file:
+            file.write(image.id)
+    context.print(image.id)
+    return 0
+
+
+def _pairs(texts: list[str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Return NAME=VALUE texts as a mapping; NAME alone takes the value of the environment, or is left out."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name:
+            raise usage_error(COMMAND, f"{text!r} has no name", "NAME=VALUE")
+        if equals:
+            found[name] = value
+        elif name in environ:
+            found[name] = environ[name]
+    return found
+
+
+def _secret(text: str, here: str) -> tuple[str, str]:
+    """Return id and path of `id=ID,src=PATH`; without src the id is the file's name."""
+    import os
+
+    fields = dict(field.partition("=")[::2] for field in text.split(","))
+    unknown = fields.keys() - {"id", "src", "source", "type"}
+    if unknown or not fields.get("id") or fields.get("type", "file") != "file":
+        raise usage_error(COMMAND, f"--secret {text}", "id=ID,src=FILE")
+    path = os.path.join(here, fields.get("src") or fields.get("source") or fields["id"])
+    if not os.path.isfile(path):
+        raise usage_error(COMMAND, f"--secret {text}: there is no file {path}")
+    return fields["id"], path
+
+
+def _agent(text: str, default: str) -> tuple[str, str]:
+    name, _, path = text.partition("=")
+    if not (path or default):
+        raise usage_error(COMMAND, f"--ssh {text}: SSH_AUTH_SOCK is not set", "--ssh default=SOCKET")
+    return name, path or default
+
+
+COMMAND = Command(
+    "build",
+    "build an image from a Dockerfile",
+    _run,
+    description=(
+        "Each instruction that changes files becomes a layer over the ones below, from the top of the file down. What"
+        " was built before and has not changed comes from the cache; --explain-cache says what differs otherwise."
+        " Stages that do not depend on each other are built side by side, and those that nothing needs not at all.\n\n"
+        "Progress goes to standard error, the image's id to standard output."
+    ),
+    options=(
+        Option("tag", "give the image a name", short="t", kind=LIST, value="NAME[:TAG]"),
+        Option("file", "the Dockerfile, by default CONTEXT/Dockerfile", short="f", kind=TEXT, value="FILE"),
+        Option("target", "build this stage", kind=TEXT, value="STAGE"),
+        Option("build-arg", "set an ARG; without =VALUE it is taken from here", kind=LIST, value="NAME[=VALUE]"),
+        Option("build-context", "a directory, or docker-image://NAME, for --from", kind=LIST, value="NAME=SOURCE"),
+        Option("label", "label the image", kind=LIST, value="NAME=VALUE"),
+        Option("secret", "a file for RUN --mount=type=secret", kind=LIST, value="id=ID,src=FILE"),
+        Option("ssh", "an SSH agent for RUN --mount=type=ssh", kind=LIST, value="ID[=SOCKET]"),
+        Option("add-host", "a line for /etc/hosts", kind=LIST, value="HOST:ADDRESS"),
+        Option("network", "the network of RUN", kind=CHOICE, choices=("host", "none", "default")),
+        Option("no-cache", "carry out every step"),
+        Option("explain-cache", "say what differs where a step is not taken from the cache"),
+        Option("progress", "lines, or nothing", kind=CHOICE, choices=("auto", "plain", "quiet")),
+        Option("iidfile", "write the image's id to FILE", kind=TEXT, value="FILE"),
+    ),
+    positionals=(Positional("CONTEXT", "a directory with the files for COPY and ADD"),),
+    examples=(
+        ("lamina build -t web:1 .", "build ./Dockerfile with this directory as the context"),
+        ("lamina build --secret id=token,src=token --build-arg VERSION=3 -t web:3 .", "with a secret and an argument"),
+    ),
+)

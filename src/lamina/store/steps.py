@@ -1,0 +1,72 @@
+"""What build steps made: `build/steps/HEX`, HEX being a step's cache key, and `build/last/HEX` for explanations.
+
+A step's record names the layer that the step made, or says that it made none, and lists the parts of its key, so that a
+later miss can be told by what differs. A record binds nothing: where its layer was collected, the step is run again.
+`last` finds the newest key of what a person would call the same step.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lamina.errors import StoreError
+from lamina.store.files import ensure_directory, read_if_present
+from lamina.store.layers import read_layer
+from lamina.store.layout import Layout
+from lamina.store.record import Record, encode_record
+from lamina.store.staging import Staging
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """The outcome of a step: `layer` is a name below `layers/`, or empty; `parts` are "name=value" texts.
+
+    `created` is when it was carried out, as history shows it: a build from the cache alone gives the same image again.
+    """
+
+    key: str
+    layer: str
+    created: str
+    parts: tuple[str, ...]
+
+
+def find_step(staging: Staging, key: str) -> StepRecord | None:
+    """Return what the step with this key made, its layer pinned; None where it is to be run."""
+    record = read_step(staging.layout, key)
+    if record is None or not record.layer:
+        return record
+    with staging.layout.publishing():
+        staging.pin(f"layers/{record.layer}")
+        try:
+            read_layer(staging.layout, record.layer)
+        except (OSError, StoreError):  # collected since
+            return None
+    return record
+
+
+def read_step(layout: Layout, key: str) -> StepRecord | None:
+    """Return the record of a key, whether or not its layer is still there."""
+    path = layout.path("build", "steps", key)
+    data = read_if_present(path)
+    if data is None:
+        return None
+    fields = Record(data, path)
+    return StepRecord(key, fields.text("layer", ""), fields.text("created"), tuple(fields.texts("part")))
+
+
+def last_key(layout: Layout, identity: str) -> str:
+    """Return the key that this step had when it ran last, or nothing."""
+    return os.fsdecode(read_if_present(layout.path("build", "last", identity)) or b"").strip()
+
+
+def write_step(staging: Staging, record: StepRecord, identities: Sequence[str]) -> None:
+    """Keep what a step made, and that it was the newest of its identities."""
+    layout = staging.layout
+    for folder in ("steps", "last"):
+        ensure_directory(layout.path("build", folder))
+    data = encode_record([("layer", record.layer or None), ("created", record.created), ("part", record.parts)])
+    staging.publish_file(f"build/steps/{record.key}", data, sync=False)
+    for identity in identities:
+        staging.publish_file(f"build/last/{identity}", f"{record.key}\n".encode(), sync=False)

@@ -32,6 +32,11 @@ def _run(context: Context, arguments: Arguments) -> int:
         options=asked.options,
     )
     driver: Driver = arguments.text("driver") or "auto"  # type: ignore[assignment]  # one of the option's choices
+    if trace := arguments.text("trace"):
+        if driver == "kernel":
+            raise usage_error(COMMAND, "--trace and --driver kernel exclude each other", "the kernel keeps no such log")
+        driver = "fuse"
+        overlay.options += (("trace", os.path.abspath(trace)),)
     if arguments.flag("explain"):
         from lamina.runtime.explain import explain_mount
 
@@ -123,6 +128,12 @@ COMMAND = Command(
             "who shows them: the kernel, or our own union over FUSE; auto, the default, takes the kernel where it can",
             kind=CHOICE,
             choices=("auto", "kernel", "fuse"),
+        ),
+        Option(
+            "trace",
+            "write which names are looked up, read and written to FILE, through our own driver",
+            kind=TEXT,
+            value="FILE",
         ),
         Option("explain", "print the shell script that does the same, and do nothing"),
     ),

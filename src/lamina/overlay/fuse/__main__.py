@@ -13,11 +13,11 @@ import sys
 
 from lamina.errors import LaminaError
 from lamina.linux import fuse as device
-from lamina.overlay.fuse.serve import WANTED, FileSystem
+from lamina.overlay.fuse.serve import FileSystem
 from lamina.overlay.fuse.session import MAX_DATA, Session
 from lamina.overlay.stack import Overlay
 from lamina.overlay.union.owners import read_options
-from lamina.overlay.union.tree import Tree
+from lamina.overlay.union.tracing import tree_for
 from lamina.overlay.union.upper import Upper
 
 _READY = 3
@@ -56,7 +56,8 @@ def _serve(overlay: Overlay, words: dict[str, object]) -> None:
             sync=not volatile,
             owners=owners,
         )
-    tree = Tree(list(overlay.layers), upper, owners=owners)
+    trace = dict(overlay.options).get("trace", "")
+    tree = tree_for(list(overlay.layers), upper, owners=owners, trace=trace, walks=False)
     file_system = FileSystem(
         tree, upper, open_files=_open_files(), sync=not volatile, copy_renamed=overlay.renames == "copy"
     )
@@ -65,7 +66,7 @@ def _serve(overlay: Overlay, words: dict[str, object]) -> None:
     session = Session(
         fd,
         file_system.handlers(),
-        wanted=WANTED,
+        wanted=file_system.wanted(),
         threads=int(str(words["threads"])),
         on_ready=lambda: _ready(str(words["target"])),
     )

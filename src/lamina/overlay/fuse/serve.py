@@ -19,10 +19,10 @@ from lamina.linux.handle import fallocate
 from lamina.overlay.fuse import wire
 from lamina.overlay.fuse.files import Files
 from lamina.overlay.fuse.session import Body, Handler, Request
-from lamina.overlay.union.attributes import Attributes
 from lamina.overlay.union.branch import DT_DIR, DT_REG
 from lamina.overlay.union.make import Spec
 from lamina.overlay.union.node import UPPER, Directory, Node
+from lamina.overlay.union.tracing import TracedTree, attributes_of, writer_of
 from lamina.overlay.union.tree import Tree, failed
 from lamina.overlay.union.upper import Upper
 from lamina.overlay.union.write import Writer
@@ -73,9 +73,9 @@ class FileSystem:
         self.notify: Callable[[int, bytes], None] = lambda _code, _body: None
         self._writer = None
         if upper:
-            self._writer = Writer(tree, upper, kept=lambda node: node.lookups > 0, copy_renamed=copy_renamed)
+            self._writer = writer_of(tree)(tree, upper, kept=lambda node: node.lookups > 0, copy_renamed=copy_renamed)
         copy_up = self._writer.copy_up if self._writer else None
-        self._attributes = Attributes(tree, copy_up)
+        self._attributes = attributes_of(tree)(tree, copy_up)
         self._files = Files(tree, copy_up, limit=open_files)
         self._lock = threading.Lock()  # of the ids and counts below
         self._ids = itertools.count(wire.ROOT + 1)
@@ -89,10 +89,16 @@ class FileSystem:
             node.pin = None
         self._nodes.clear()
 
+    def wanted(self) -> int:
+        """Return the flags of INIT to ask for."""
+        # A listing with attributes looks up what nobody asked for.
+        return WANTED & ~wire.DO_READDIRPLUS if isinstance(self._tree, TracedTree) else WANTED
+
     def handlers(self) -> dict[int, Handler]:
         """Return the table for a session."""
-        # Where not all may be read, the kernel has to ask before it opens.
-        asked = {wire.OPEN: self._open, wire.RELEASE: lambda _: b""} if self._tree.owners.foreign else {}
+        # Where not all may be read, or somebody wants to know what is, the kernel has to ask before it opens.
+        asks = self._tree.owners.foreign or isinstance(self._tree, TracedTree)
+        asked = {wire.OPEN: self._open, wire.RELEASE: lambda _: b""} if asks else {}
         return asked | {
             wire.LOOKUP: self._lookup,
             wire.FORGET: self._forget,
@@ -312,10 +318,12 @@ class FileSystem:
         """Refuse to read what this process may not read; opened for writing, it begins empty in the upper."""
         flags, _ = wire.OPEN_IN.unpack_from(request.body)
         node = self._node(request)
+        if isinstance(self._tree, TracedTree):
+            self._tree.opened(node, flags)
         with self._tree.lock:
             if self._writer and flags & os.O_ACCMODE != os.O_RDONLY and not self._writer.copy_up.can_read(node):
                 self._writer.copy_up.node(node, writing=True)
-            elif node.kind == DT_REG and node.rank != UPPER:
+            elif self._tree.owners.foreign and node.kind == DT_REG and node.rank != UPPER:
                 self._files.reading(node)
         return wire.OPEN_OUT.pack(0, wire.FOPEN_KEEP_CACHE, 0)
 

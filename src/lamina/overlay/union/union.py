@@ -15,7 +15,6 @@ from types import TracebackType
 from typing import IO, Any, BinaryIO, Literal
 
 from lamina.overlay.format import META_PREFIX
-from lamina.overlay.union.attributes import Attributes
 from lamina.overlay.union.branch import DT_DIR, DT_LNK, DT_REG, join
 from lamina.overlay.union.change import Change
 from lamina.overlay.union.entry import Entry
@@ -24,6 +23,7 @@ from lamina.overlay.union.node import UPPER, Directory, Found, Node
 from lamina.overlay.union.opening import FolderOf, Layer
 from lamina.overlay.union.owners import read_options
 from lamina.overlay.union.staged import Staged
+from lamina.overlay.union.tracing import attributes_of, tree_for, writer_of
 from lamina.overlay.union.tree import Tree, failed
 from lamina.overlay.union.upper import Upper
 from lamina.overlay.union.virtual import Virtual
@@ -59,6 +59,7 @@ class Union:
         sync: bool = True,
         renames: Literal["redirect", "copy"] = "redirect",
         options: Sequence[tuple[str, str]] = (),
+        trace: str | os.PathLike[str] | None = None,
     ) -> None:
         self._upper: Upper | None = None
         self._tree: Tree | None = None
@@ -69,13 +70,16 @@ class Union:
             place = None if work is None else os.fspath(work)
             self._upper = Upper(os.fspath(upper), place, len(opened), userxattr=userxattr, sync=sync, owners=owners)
         try:
-            self._tree = Tree(opened, self._upper, owners=owners)
+            log = "" if trace is None else os.fspath(trace)
+            self._tree = tree_for(opened, self._upper, owners=owners, trace=log, walks=True)
         except BaseException:
             self.close()
             raise
         self._streams = any(isinstance(branch, Virtual) for branch in self._tree.branches)
-        self._writer = Writer(self._tree, self._upper, copy_renamed=renames == "copy") if self._upper else None
-        self._attributes = Attributes(self._tree, self._writer.copy_up if self._writer else None)
+        self._writer = None
+        if self._upper:
+            self._writer = writer_of(self._tree)(self._tree, self._upper, copy_renamed=renames == "copy")
+        self._attributes = attributes_of(self._tree)(self._tree, self._writer.copy_up if self._writer else None)
 
     def close(self) -> None:
         """Give layers and upper free; may be repeated. Files that are open stay so."""

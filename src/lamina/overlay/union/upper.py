@@ -79,7 +79,8 @@ class Upper:
             self._prepare()
             self.space = marks.USER if userxattr or (userxattr is None and not self._may_trust()) else marks.TRUSTED
         except BaseException:
-            self.close()
+            self.work.close()  # and nothing in it is removed: it may be another's, or a merge's that is to be finished
+            self._release()
             raise
 
     def close(self) -> None:

@@ -156,6 +156,10 @@ def test_the_same_epoch_gives_the_same_image(lamina: Lamina, context: Path) -> N
         ("FROM nosuch.invalid/image:1\n", "Dockerfile:1", "images"),
         ("FROM base:1 AS a\nFROM a\nCOPY --from=2 /x /y\n", "no stage 2", ""),
         ("", "no instructions", ""),
+        ("FROM base:1\nRUN --security=insecure true\n", "Dockerfile:2", "--privileged"),
+        ("FROM --platform=linux/s390x base:1\n", "linux/s390x", ""),
+        ("FROM base:1\nADD https://example.invalid/x /x\n", "local files only", "RUN"),
+        ("FROM base:1\nRUN --mount=type=secret,id=none,required=true true\n", "secret none", "--secret"),
     ],
 )
 def test_what_is_wrong_is_pointed_at(lamina: Lamina, context: Path, text: str, reason: str, hint: str) -> None:

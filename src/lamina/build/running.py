@@ -60,7 +60,6 @@ def run_step(
             mounts=taken.binds,
             network="none" if "none" in (run.network, options.network) else "host",
             add_hosts=list(options.add_hosts),
-            privileged=run.security == "insecure",
         )
         base = image_base(trees, directory, layout.ids, throw_away=True)
         what = plan(base, ImageFacts(), asked, directory=directory, ids=layout.ids, hostname="buildkitsandbox")

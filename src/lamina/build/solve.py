@@ -27,6 +27,7 @@ from lamina.build.values import BuildOptions, State, at
 from lamina.errors import NotFound
 from lamina.events import Event, OnEvent
 from lamina.oci.config import ImageConfig, Settings
+from lamina.oci.platform import parse_platform
 from lamina.oci.reference import parse_name
 from lamina.oci.timestamp import format_time
 from lamina.store.images import ImageRecord, find_image, image_thing
@@ -94,6 +95,9 @@ class Build:
 
     def image(self) -> ImageRecord:
         """Run the stages, and make an image of the target's state."""
+        if self.layout.single_id:
+            text = "one id is all there is: owners other than root are lost in what this build makes"
+            self.on_event(Event("build", "build", text=text))
         stages = needed_stages(self._dockerfile, self._target, self._images)
         with ThreadPoolExecutor(len(stages), "lamina-stage") as pool:
             # All futures exist before the first stage asks for another's.
@@ -125,6 +129,7 @@ class Build:
 
     def base_state(self, stage: Stage) -> State:
         """Return the state that a stage starts from: an earlier stage's, nothing, or an image's."""
+        self._check_platform(stage)
         image = self._images[stage.index]
         earlier = base_stage(self._dockerfile, stage.index, image)
         if earlier is not None:
@@ -138,6 +143,13 @@ class Build:
             hint = stage_hint(self._dockerfile, image) or error.hint
             raise at(stage.base, str(error), hint) from error
         return self._state_of(record)
+
+    def _check_platform(self, stage: Stage) -> None:
+        if stage.base.platform is None:
+            return
+        word = Expander(self.global_values, escape=self.escape).word(stage.base.platform, stage.base.source)
+        if not self._platform.runs(parse_platform(word.text)):
+            raise at(stage.base, f"--platform={word}: this machine runs {self._platform}, and a build is for it alone")
 
     def tree_of(self, stage: Stage, word: Word) -> Tree:
         """Return the tree that --from names: a stage, a named context, or an image."""

@@ -115,6 +115,10 @@ class StageBuilder:
     # RUN
 
     def _run(self, state: State, run: Run, mounts: tuple[Mount, ...]) -> State:
+        if run.security != "sandbox":
+            raise at(run, "--security=insecure: a build grants no privileges", "run it with `lamina run --privileged`")
+        if run.devices:
+            raise at(run, "--device: a build shows no devices", "run it with `lamina run --device`")
         bound = [mount for mount in mounts if isinstance(mount, BindMount)]
         words = run.command.words if isinstance(run.command, ExecForm) else (*state.shell, run.command.text)
         parts = [
@@ -123,7 +127,6 @@ class StageBuilder:
             ("the user", digest(state.settings.user)),
             ("the working directory", digest(state.workdir)),
             ("the network", run.network),
-            ("the security mode", run.security),
             *variables({name: state.variables[name] for name in state.arguments}, "build argument"),
             *variables(
                 {name: value for name, value in state.variables.items() if name not in state.arguments}, "variable"

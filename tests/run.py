@@ -33,7 +33,14 @@ sys.path.insert(0, str(CHECKOUT))
 from tests.helpers import probes, users  # noqa: E402  # after the path that leads there
 
 #: The acceptance scripts that must pass; a script joins when what it tests exists.
-ACCEPTANCE_SCRIPTS = ("01-article.sh", "02-union.sh", "04-images.sh")
+ACCEPTANCE_SCRIPTS = ("01-article.sh", "02-union.sh", "03-dockerfile.sh", "04-images.sh")
+
+#: Those that a user with one id cannot pass: they give files to other users and look for those.
+NEEDS_IDS = ("03-dockerfile.sh",)
+
+#: Counts the processes that are there while its own pipeline starts: two or three, as it happens.
+_RACE = "ls -d /proc/[0-9]* | wc -l'"
+_NO_RACE = "set -- /proc/[0-9]*; echo $#'"
 
 #: The folders whose tests run as every kind of user.
 MOUNTING = ("kernel", "rootless", "cli", "conformance", "oracle")
@@ -156,7 +163,9 @@ class Runner:
     def acceptance(self) -> None:
         """Run the acceptance scripts as everybody."""
         for person in self.people():
-            self._acceptance(person, ACCEPTANCE_SCRIPTS, () if person.name or not self.root else PRIVATE)
+            ranged = users.USERS[person.name] if person.name else probes.who() != "plain"
+            scripts = tuple(script for script in ACCEPTANCE_SCRIPTS if ranged or script not in NEEDS_IDS)
+            self._acceptance(person, scripts, () if person.name or not self.root else PRIVATE)
 
     def _acceptance(self, person: Person, scripts: tuple[str, ...], before: tuple[str, ...]) -> None:
         folder = Path(os.environ.get("ACCEPTANCE", CHECKOUT.parent / "shared" / "acceptance"))
@@ -165,15 +174,27 @@ class Runner:
                 raise Failed(f"no acceptance scripts in {folder}")
             print(f"no acceptance scripts in {folder}: left out", flush=True)
             return
-        if self.root:  # where every user can read them
-            copy = self.home / "acceptance"
-            shutil.copytree(folder, copy, dirs_exist_ok=True)
-            folder = copy
+        folder = self._acceptance_copy(folder)
         python = str(person.python)
         command = str(person.python.with_name("lamina"))
         for script in scripts:
             person.run(["sh", str(folder / script)], before=before, LAMINA=command, PYTHON=python)
         person.nothing_left()
+
+    def _acceptance_copy(self, folder: Path) -> Path:
+        """Return a copy of the scripts that every user can read, without the race that one of them has."""
+        copy = self.home / "acceptance"
+        if not copy.exists():
+            copy.mkdir()
+            for script in folder.iterdir():
+                text = script.read_text()
+                if script.name == "01-article.sh":
+                    lines = text.split("\n")
+                    text = "\n".join(
+                        line.replace(_RACE, _NO_RACE) if "echo explained" in line else line for line in lines
+                    )
+                (copy / script.name).write_text(text)
+        return copy
 
     def me(self, *, base_tar: str | None = None) -> Person:
         """Return the caller, with the checkout's own environment."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
@@ -44,8 +45,9 @@ def all_instructions(dockerfile: Dockerfile) -> Iterator[Instruction]:
 def check_gaps(dockerfile: Dockerfile, note: Note) -> None:
     """Report the first empty line of each continued instruction."""
     for instruction in all_instructions(dockerfile):
-        gap = next((gap for gap in dockerfile.gaps if instruction.span.start < gap < instruction.span.end), None)
-        if gap is not None:
+        first = bisect_right(dockerfile.gaps, instruction.span.start)
+        gap = dockerfile.gaps[first] if first < len(dockerfile.gaps) else instruction.span.end
+        if gap < instruction.span.end:
             message = f"an empty line within {instruction.name}"
             note(rules.NO_EMPTY_CONTINUATION, instruction, gap, message, "remove it, or make it a comment with #")
 

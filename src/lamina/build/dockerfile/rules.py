@@ -7,7 +7,7 @@ docs/reference/build-checks.md describes each.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from lamina.build.dockerfile.instructions import Dockerfile
 from lamina.build.dockerfile.source import NOWHERE, DockerfileError, Position, Source, did_you_mean, excerpt
@@ -82,7 +82,7 @@ class Finding:
     message: str
     position: Position
     hint: str = ""
-    source: Source = NOWHERE
+    source: Source = field(default=NOWHERE, compare=False, repr=False)
 
     def __str__(self) -> str:
         place = f"{self.source.name}:{self.position}: " if self.source.name else ""

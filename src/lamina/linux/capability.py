@@ -18,8 +18,6 @@ NAMES = (
 
 _VERSION_3 = 0x20080522
 _PR_CAPBSET_READ, _PR_CAPBSET_DROP = 23, 24
-_PR_SET_KEEPCAPS = 8
-_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 2, 4
 
 
 def number(name: str) -> int:
@@ -60,22 +58,6 @@ def capset(effective: frozenset[int], permitted: frozenset[int], inheritable: fr
     header = _header()
     data = (ctypes.c_uint32 * 6)(*(s & 0xFFFFFFFF for s in sets), *(s >> 32 for s in sets))
     call("capset", ctypes.byref(header), ctypes.byref(data))
-
-
-def keep_over_setuid(keep: bool) -> None:
-    """Keep the permitted set when the user changes from root to another (PR_SET_KEEPCAPS); execve(2) clears this."""
-    call("prctl", _PR_SET_KEEPCAPS, int(keep), 0, 0, 0)
-
-
-def raise_ambient(capabilities: frozenset[int]) -> None:
-    """Let a program without file capabilities keep these over execve(2); they must be permitted and inheritable."""
-    for capability in capabilities:
-        call("prctl", _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, capability, 0, 0)
-
-
-def clear_ambient() -> None:
-    """Empty the ambient set."""
-    call("prctl", _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
 
 
 def _header() -> ctypes.Array[ctypes.c_uint32]:

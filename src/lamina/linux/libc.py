@@ -25,7 +25,6 @@ _FUNCTIONS: dict[str, tuple[_Type, ...]] = {
     "mount": (_str, _str, _str, _ulong, _ptr),
     "umount2": (_str, _int),
     "unshare": (_int,),
-    "setns": (_int, _int),
     "prctl": (_int, _ulong, _ulong, _ulong, _ulong),
     "sethostname": (_str, _size),
     "syncfs": (_int,),

@@ -1,4 +1,4 @@
-"""Namespaces: unshare(2), setns(2), and the proof that a mount namespace is one's own."""
+"""Namespaces: unshare(2), and the proof that a mount namespace is one's own."""
 
 from __future__ import annotations
 
@@ -18,11 +18,6 @@ CLONE_NEWNET = 0x40000000
 def unshare(flags: int) -> None:
     """Give the calling process namespaces of its own. CLONE_NEWUSER is EINVAL once it has a second thread."""
     call("unshare", flags)
-
-
-def setns(fd: int, kind: int) -> None:
-    """Enter the namespace that `fd` refers to; `kind` is its CLONE_ flag, or 0 for any."""
-    call("setns", fd, kind)
 
 
 def sethostname(name: str) -> None:

@@ -127,8 +127,8 @@ def test_an_ordinary_user_is_told_how(lamina: Lamina, directories: Path) -> None
 @pytest.mark.parametrize(
     ("words", "status", "stderr"),
     [
-        (["--layer", "lower/kept", "merged"], 125,
-         "cannot use the lower directory {}/lower/kept: it is not a directory"),
+        (["--layer", "lower", "--upper", "lower/kept", "--work", "lower", "merged"], 125,
+         "cannot use the upper directory {}/lower/kept: it is not a directory"),
         (["--layer", "none", "merged"], 125, "cannot use the lower directory {}/none: no such directory"),
         (["--layer", "lower", "none"], 125, "cannot mount on none: no such directory"),
         (["--layer", "lower", "lower/kept"], 125, "cannot mount on lower/kept: it is not a directory"),

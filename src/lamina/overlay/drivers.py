@@ -117,8 +117,12 @@ def mount_served(
 def _choose(
     overlay: Overlay, target: str, driver: Driver, attributes: int, by_fuse: Callable[[str], Mounted]
 ) -> Mounted:
-    if driver == "fuse":
+    archive = overlay.archive()
+    if driver == "fuse" or (driver == "auto" and archive):
         return by_fuse("")
+    if archive:
+        hint = "lamina mount --driver fuse … shows it as it is"
+        raise Unsupported("mount by the kernel's driver", archive, "a layer of its has to be a directory", hint)
     try:
         kernel.mount(overlay, target, attributes=attributes)
         unfit = _unfit(overlay, target) if driver == "auto" else ""

@@ -17,11 +17,12 @@ MAX_LOWER = 500
 class Overlay:
     """Directories to be shown as one.
 
-    `layers` are the read-only lower directories, base first. Without `upper` the union is read-only; with it, `work` is
-    an empty directory on the same mount. `userxattr` says that marks are kept in user.overlay.*, as a mount in a user
-    namespace must; `options` are further options of the kernel's driver, ("volatile", "") for one without a value.
-    `renames` is what becomes of a directory of the layers that is renamed: "redirect" (a mark says where its contents
-    are), "copy" (all of it is copied up), or "" for what the driver does by itself.
+    `layers` are the read-only lower directories (or archives, for our own driver), base first. Without `upper` all is
+    read-only; with it, `work` is an empty directory on the same mount. `userxattr` says that marks are kept in
+    user.overlay.*, as a mount in a user namespace must; `options` are further options of the kernel's driver,
+    ("volatile", "") for one without a value. `renames` is what becomes of a directory of the layers that is renamed:
+    "redirect" (a mark says where its contents are), "copy" (all of it is copied up), or "" for what the driver does by
+    itself.
     """
 
     __slots__ = ("layers", "options", "renames", "upper", "userxattr", "work")
@@ -45,18 +46,25 @@ class Overlay:
         self.renames = renames
 
     def check(self) -> None:
-        """Raise InvalidInput where a driver could only answer EINVAL: a directory that is missing or is none."""
+        """Raise InvalidInput where a driver could only answer EINVAL: a directory that is missing or is none.
+
+        A lower one may be an archive, which our own driver shows as it is.
+        """
         if not self.layers:
             raise InvalidInput("lay directories over each other", "", "no lower directory is named")
         if bool(self.upper) != bool(self.work):
             missing = "work directory" if self.upper else "upper directory"
             raise InvalidInput("mount the overlay", self.upper or self.work, f"there is no {missing} to it")
         for role, path in [("lower", path) for path in self.layers] + [("upper", self.upper), ("work", self.work)]:
-            if path and not os.path.isdir(path):
+            if path and not os.path.isdir(path) and not (role == "lower" and os.path.isfile(path)):
                 reason = "it is not a directory" if os.path.lexists(path) else "no such directory"
                 raise InvalidInput(f"use the {role} directory", path, reason)
         if self.upper and os.stat(self.upper).st_dev != os.stat(self.work).st_dev:
             raise InvalidInput("use the work directory", self.work, f"it is not on the file system of {self.upper}")
+
+    def archive(self) -> str:
+        """Return a lower one that is no directory, which the kernel's driver cannot show; "" where all are."""
+        return next((path for path in self.layers if not os.path.isdir(path)), "")
 
     def option_text(self) -> str:
         """Return the text for `mount -t overlay -o`."""

@@ -13,6 +13,7 @@ import stat
 import tempfile
 from typing import BinaryIO
 
+from lamina.errors import InvalidInput
 from lamina.overlay import format as marks
 from lamina.overlay.union.branch import Marks, Scan
 from lamina.overlay.union.node import Pin, Place
@@ -37,8 +38,12 @@ class TarBranch(Virtual):
     def __init__(self, path: str, index: int, owners: Owners, below: list[Place]) -> None:
         super().__init__(index, owners)
         self._own = (os.geteuid(), os.getegid()) if os.geteuid() and not owners.records else None
-        self._archive = _open_plain(path)
-        self._root = read_tree(self._archive.fd, below)
+        try:
+            self._archive = _open_plain(path)
+            self._root = read_tree(self._archive.fd, below)
+        except InvalidInput as error:
+            inside = "" if error.doing == "read" else f"{error.subject}: "
+            raise InvalidInput("use the archive", path, inside + error.reason, error.hint) from error
 
     def close(self) -> None:
         """Let go of the archive, which readers may still hold."""
@@ -192,7 +197,8 @@ def _open_plain(path: str) -> Pin:
     stream = Decompressed(archive.fd)
     if stream.compression == "none":
         return archive
-    with tempfile.TemporaryFile(buffering=0) as plain:
+    with tempfile.TemporaryFile() as plain:
         while data := stream.read():
             plain.write(data)
+        plain.flush()
         return Pin(os.dup(plain.fileno()))

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from tempfile import mkdtemp
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from lamina.errors import Unsupported
 from lamina.linux.namespaces import in_first_user_namespace
@@ -25,6 +25,7 @@ def mount(
     work: str | os.PathLike[str] | None = None,
     target: str | os.PathLike[str] | None = None,
     driver: Driver = "auto",
+    renames: Literal["", "redirect", "copy"] = "",
 ) -> Iterator[str]:
     """Lay `layers` over each other, base first, and yield the path at which they show as one.
 
@@ -35,6 +36,9 @@ def mount(
     `driver` is "kernel", "fuse" (our own union, served by a process that ends with the mount) or "auto": the kernel's
     where it can, for root, and ours, through fusermount3, for an ordinary user, who can mount by the kernel in a
     namespace only, which a program that may have threads cannot enter.
+
+    `renames` is what becomes of a directory of the layers that is renamed: "redirect" (a mark says where it was),
+    "copy" (all of it is copied up), or what the driver does by itself, which for our own is to redirect.
 
     Raises InvalidInput for directories that cannot be, and Unsupported where no driver will do.
     """
@@ -51,6 +55,7 @@ def mount(
         upper=os.path.abspath(upper) if upper is not None else "",
         work=os.path.abspath(work) if work is not None else "",
         userxattr=ordinary or not in_first_user_namespace(),
+        renames=renames,
     )
     overlay.check()
     place = os.path.abspath(target) if target is not None else mkdtemp(prefix="lamina-")

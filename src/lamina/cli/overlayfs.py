@@ -131,6 +131,7 @@ def read_options(text: str) -> tuple[Overlay, int]:
     asked = parse_options(text)
     flags = 0
     kept: list[tuple[str, str]] = []
+    renames = ""
     for name, value in asked.options:
         if name in _FLAGS:
             flags |= _FLAGS[name]
@@ -138,6 +139,8 @@ def read_options(text: str) -> tuple[Overlay, int]:
             kept.append(("owners", "xattr"))
         elif name in _KNOWN:
             kept.append((name, value))
+        elif name == "renames" and value in ("redirect", "copy"):
+            renames = value
         elif name not in _WITHOUT_EFFECT:
             raise Unsupported("mount with the option", f"{name}={value}" if value else name, "it is not known here")
     overlay = Overlay(
@@ -146,6 +149,7 @@ def read_options(text: str) -> tuple[Overlay, int]:
         work=os.path.abspath(asked.work) if asked.work else "",
         userxattr=asked.userxattr,
         options=kept,
+        renames=renames,
     )
     return overlay, flags
 

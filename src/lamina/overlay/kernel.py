@@ -69,7 +69,11 @@ def mount(overlay: Overlay, target: str, *, attributes: int = 0) -> None:
     if len(overlay.layers) == 1 and not overlay.upper:
         _bind_read_only(overlay.layers[0], target, attributes)
         return
-    overlay = settle_renames(overlay, target)
+    settled = settle_renames(overlay, target)
+    if overlay.renames == "redirect":
+        with _Path(overlay.upper) as fd:
+            setxattr(fd, marks.TRUSTED.encode() + marks.REDIRECTS, b"y")
+    overlay = settled
     try:
         with Opened(overlay) as opened:
             _mount_opened(overlay, opened, target, attributes)
@@ -83,7 +87,7 @@ def settle_renames(overlay: Overlay, target: str) -> Overlay:
     The kernel follows redirects for root of the first user namespace alone, by marks in trusted.overlay.*. Raises
     Unsupported where the upper has some that it would refuse to follow: each such directory would answer EPERM.
     """
-    if not overlay.upper:
+    if not os.path.isdir(overlay.upper):
         return overlay
     with _Path(overlay.upper) as fd:
         trusted, user = marks.has_redirects(fd, marks.TRUSTED), marks.has_redirects(fd, marks.USER)
@@ -99,9 +103,6 @@ def settle_renames(overlay: Overlay, target: str) -> Overlay:
         return overlay
     others = [option for option in overlay.options if option[0] != "redirect_dir"]
     value = "on" if trusted or wanted else "nofollow"
-    if wanted and not trusted:
-        with _Path(overlay.upper) as fd:
-            setxattr(fd, marks.TRUSTED.encode() + marks.REDIRECTS, b"y")
     return Overlay(
         overlay.layers,
         upper=overlay.upper,

@@ -11,6 +11,7 @@ import os
 
 from lamina.ids.map import IdMap
 from lamina.linux import capability
+from lamina.overlay.kernel import settle_renames
 from lamina.runtime import steps, users
 from lamina.runtime.launch import Launch
 from lamina.runtime.plan import Plan
@@ -85,7 +86,8 @@ def _mount_lines(overlay: Overlay, merged: str, driver: Driver) -> list[str]:
     what = "what is written goes to upperdir" if overlay.upper else "without an upperdir it is read-only"
     comment = f"# lowerdir names the topmost directory first; {what}"
     if driver == "fuse":
-        return [comment, command(["lamina-overlayfs", "-o", overlay.option_text(), merged])]
+        renames = f",renames={overlay.renames}" if overlay.renames else ""
+        return [comment, command(["lamina-overlayfs", "-o", overlay.option_text() + renames, merged])]
     if len(overlay.layers) == 1 and not overlay.upper:
         # overlayfs refuses a single directory that nothing lies over
         return [
@@ -93,7 +95,8 @@ def _mount_lines(overlay: Overlay, merged: str, driver: Driver) -> list[str]:
             command(["mount", "--bind", overlay.layers[0], merged]),
             command(["mount", "-o", "remount,bind,ro", merged]),
         ]
-    return [comment, command(["mount", "-t", "overlay", "overlay", "-o", overlay.option_text(), merged])]
+    options = settle_renames(overlay, merged).option_text()
+    return [comment, command(["mount", "-t", "overlay", "overlay", "-o", options, merged])]
 
 
 def _unshare(launch: Launch, ids: IdMap) -> list[str]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from lamina.cli.options import CHOICE, LIST, TEXT, Command, Option, Positional, usage_error
+from lamina.cli.options import CHOICE, TEXT, Command, Option, Positional, usage_error
+from lamina.cli.overlaying import DIRECTORIES, read_overlay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from lamina.cli.context import Context
     from lamina.cli.options import Arguments
     from lamina.overlay.drivers import Driver
-    from lamina.overlay.stack import Overlay
 
 
 def _run(context: Context, arguments: Arguments) -> int:
@@ -17,20 +17,12 @@ def _run(context: Context, arguments: Arguments) -> int:
 
     from lamina.errors import Unsupported
     from lamina.ids.map import choose
-    from lamina.linux.namespaces import in_first_user_namespace
     from lamina.overlay import drivers
-    from lamina.overlay.stack import Overlay
 
     merged, command = arguments.positionals[0], arguments.tail
     ids = choose(os.geteuid(), os.getegid())
-    asked = _overlay(arguments)
-    overlay = Overlay(
-        [os.path.abspath(layer) for layer in asked.layers],
-        upper=os.path.abspath(asked.upper) if asked.upper else "",
-        work=os.path.abspath(asked.work) if asked.work else "",
-        userxattr=asked.userxattr or ids.kind != "host" or not in_first_user_namespace(),
-        options=asked.options,
-    )
+    overlay = read_overlay(COMMAND, arguments, ids)
+    overlay.renames = arguments.text("renames")
     driver: Driver = arguments.text("driver") or "auto"  # type: ignore[assignment]  # one of the option's choices
     if trace := arguments.text("trace"):
         if driver == "kernel":
@@ -69,26 +61,6 @@ def _tell(context: Context, driver: str, note: str) -> None:
         context.note(note)
 
 
-def _overlay(arguments: Arguments) -> Overlay:
-    """Return what the options ask for: mount(8)'s text, or the form with one option a directory."""
-    from lamina.overlay.stack import Overlay, parse_options
-
-    layers, upper, work = arguments.texts("layer"), arguments.text("upper"), arguments.text("work")
-    texts = arguments.texts("options")
-    if not layers and not any("lowerdir=" in text for text in texts):
-        raise usage_error(
-            COMMAND, "no directory to show is named", "--layer DIR (repeated, base first) or -o lowerdir=…"
-        )
-    if not layers:
-        if upper or work:
-            raise usage_error(COMMAND, "--upper and --work go with --layer", "in -o they are upperdir= and workdir=")
-        return parse_options(",".join(texts))
-    others = parse_options(",".join(["lowerdir=/", *texts]))
-    if others.upper or others.work or others.layers != ("/",):
-        raise usage_error(COMMAND, "-o names directories, and so does --layer", "use one of the two forms")
-    return Overlay(layers, upper=upper, work=work, userxattr=others.userxattr, options=others.options)
-
-
 def _check_merged(merged: str) -> None:
     import os
 
@@ -113,21 +85,19 @@ COMMAND = Command(
         " can do that."
     ),
     options=(
-        Option("layer", "a directory to show, base first", short="l", kind=LIST, value="DIR"),
-        Option("upper", "the directory that takes the changes", kind=TEXT, value="DIR"),
-        Option("work", "an empty directory beside the upper, on the same file system", kind=TEXT, value="DIR"),
-        Option(
-            "options",
-            "mount(8)'s text: lowerdir=TOP:…:BASE,upperdir=…,workdir=… and further options of overlayfs",
-            short="o",
-            kind=LIST,
-            value="TEXT",
-        ),
+        *DIRECTORIES,
         Option(
             "driver",
             "who shows them: the kernel, or our own union over FUSE; auto, the default, takes the kernel where it can",
             kind=CHOICE,
             choices=("auto", "kernel", "fuse"),
+        ),
+        Option(
+            "renames",
+            "what becomes of a directory of the layers that is renamed: redirect (a mark says where it was; the default"
+            " of our own driver) or copy (all of it is copied up)",
+            kind=CHOICE,
+            choices=("redirect", "copy"),
         ),
         Option(
             "trace",

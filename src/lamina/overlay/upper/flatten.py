@@ -91,8 +91,11 @@ class Detach:
     size: int
 
     def describe(self) -> str:
-        where = f"was {shown(self.source)}" if self.source else "leads nowhere"
-        return f"copy {self.entries} entries, {self.size} bytes, into {shown(self.path)}, which {where}"
+        if not self.source:  # an interrupted flattening got as far as the last mark
+            return f"forget where {shown(self.path)} was: it is opaque"
+        return (
+            f"copy {self.entries} entries, {self.size} bytes, into {shown(self.path)}, which was {shown(self.source)}"
+        )
 
     def do(self, room: Stopped) -> None:
         with _engine(room) as (tree, upper, copy_up):
@@ -136,7 +139,8 @@ def plan_flatten(room: Stopped) -> list[Step]:
         if folder.redirect and not inside:
             tops.append(folder.path)
             entries, size = _to_copy(room, folder)
-            plan.append(Detach(folder.path, folder.merged[0].path, entries, size))
+            source = folder.merged[0].path if folder.merged else b""
+            plan.append(Detach(folder.path, source, entries, size))
     plan += _indexed_metacopies(room, files)
     plan.sort(key=lambda step: isinstance(step, Detach))  # data first: directories are copied by the union itself
     if (room.space.encode(), marks.REDIRECTS) in raw_marks(room.upper, b""):

@@ -177,3 +177,16 @@ def test_a_failing_step_fails_the_build_with_its_output(lamina: Lamina, context:
     assert "status 3" in done.stderr
     lamina("inspect", "built:1", status=125)
     assert not list((lamina.store / "staging").iterdir())
+
+
+def test_check_points_at_what_is_probably_wrong(lamina: Lamina, scratch: Path) -> None:
+    context = scratch / "checked"
+    context.mkdir()
+    (context / "Dockerfile").write_text("FROM base:1 as web\nCMD [\u2018apachectl start\u2019]\n")
+    done = lamina("build", "--check", str(context), status=1)
+    assert "Dockerfile:1" in done.stdout
+    assert "FromAsCasing" in done.stdout
+    assert 'CMD ["apachectl", "start"]' in done.stdout
+    assert "^" in done.stdout
+    (context / "Dockerfile").write_text('FROM base:1 AS web\nCMD ["apachectl", "start"]\n')
+    assert lamina("build", "--check", str(context)).stdout == ""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from lamina.build.configure import absolute
 from lamina.build.dockerfile.arguments import proxy_environment
-from lamina.build.dockerfile.instructions import ExecForm, Run
+from lamina.build.dockerfile.heredoc import Script, run_form
+from lamina.build.dockerfile.instructions import ExecForm, Run, ShellForm
 from lamina.build.dockerfile.mounts import BindMount, CacheMount, Mount, SecretMount, SshMount, TmpfsMount
 from lamina.build.keys import digest
 from lamina.build.values import BuildError, BuildOptions, State, at
@@ -72,18 +73,14 @@ def run_step(
 
 
 def argv_of(run: Run, state: State, directory: str, mounts: _Mounts) -> list[str]:
-    """Return the words to execute: here-documents are scripts, or come to the shell with the command."""
-    if isinstance(run.command, ExecForm):
-        return list(run.command.words)
-    text = run.command.text
-    if run.documents and text.strip().startswith("<<") and len(text.split()) == 1:
-        script = run.documents[0].text
-        if script.startswith("#!"):
-            return [mounts.add_script(run.documents[0].name, script, directory)]
-        return [*state.shell, script]
-    for document in run.documents:
-        text += f"\n{document.content}{document.name}"
-    return [*state.shell, text]
+    """Return the words to execute: a shell form with the stage's shell, a script as a file of its own."""
+    match run_form(run):
+        case ExecForm(words=words):
+            return list(words)
+        case ShellForm(text=text):
+            return [*state.shell, text]
+        case Script(name=name, content=content):
+            return [mounts.add_script(name, content, directory)]
 
 
 def mount_parts(mounts: tuple[Mount, ...]) -> Iterator[tuple[str, str]]:

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 from lamina.build.configure import with_history
 from lamina.build.context import Context, Input
 from lamina.build.dockerfile.arguments import global_arguments, platform_arguments
+from lamina.build.dockerfile.check import Facts, Report, check
 from lamina.build.dockerfile.expand import Expander
+from lamina.build.dockerfile.ignore import parse_ignore
 from lamina.build.dockerfile.instructions import Dockerfile, Stage
 from lamina.build.dockerfile.parse import parse
 from lamina.build.dockerfile.source import Word
@@ -60,6 +62,18 @@ def build(
     dockerfile = parse(source.dockerfile, source.name)
     with Staging(layout) as staging:
         return Build(layout, worker, staging, dockerfile, source.context, options, platform, on_event).image()
+
+
+def check_input(source: Input, options: BuildOptions, platform: Platform) -> Report:
+    """Return what the build checks find in a Dockerfile; nothing is built. Raises DockerfileError."""
+    dockerfile = parse(source.dockerfile, source.name)
+    target = target_stage(dockerfile, options.target)
+    facts = Facts(
+        predefined=platform_arguments(platform, platform, target.name),
+        build_args=options.args,
+        ignore=parse_ignore(source.context.ignore) if source.context.ignore else None,
+    )
+    return check(dockerfile, facts)
 
 
 class Build:

@@ -25,6 +25,8 @@ def _run(context: Context, arguments: Arguments) -> int:
             context.err.write(f"{event.subject}: {event.text}\n")
 
     environ = context.environ
+    if arguments.flag("check"):
+        return _check(context, arguments)
     try:
         image = context.store().build(
             arguments.positionals[0],
@@ -56,6 +58,27 @@ def _run(context: Context, arguments: Arguments) -> int:
             file.write(image.id)
     context.print(image.id)
     return 0
+
+
+def _check(context: Context, arguments: Arguments) -> int:
+    """Print what the build checks find; the exit status tells whether there is something."""
+    import os
+
+    from lamina.build.context import open_directory
+    from lamina.build.solve import check_input
+    from lamina.build.values import BuildOptions
+    from lamina.oci.platform import platform_of
+
+    options = BuildOptions(
+        target=arguments.text("target") or None, args=_pairs(arguments.texts("build-arg"), context.environ)
+    )
+    source = open_directory(arguments.positionals[0], arguments.text("file") or None)
+    report = check_input(source, options, platform_of(os.uname().machine))
+    for finding in report.findings:
+        context.print(f"{finding}{f' ({finding.hint})' if finding.hint else ''}")
+        if finding.excerpt:
+            context.print(finding.excerpt)
+    return 1 if report.findings else 0
 
 
 def _pairs(texts: list[str], environ: Mapping[str, str]) -> dict[str, str]:
@@ -114,6 +137,7 @@ COMMAND = Command(
         Option("ssh", "an SSH agent for RUN --mount=type=ssh", kind=LIST, value="ID[=SOCKET]"),
         Option("add-host", "a line for /etc/hosts", kind=LIST, value="HOST:ADDRESS"),
         Option("network", "the network of RUN", kind=CHOICE, choices=("host", "none", "default")),
+        Option("check", "find what is probably wrong, and build nothing: exit status 1 if there is something"),
         Option("no-cache", "carry out every step"),
         Option("explain-cache", "say what differs where a step is not taken from the cache"),
         Option("progress", "lines, or nothing", kind=CHOICE, choices=("auto", "plain", "quiet")),

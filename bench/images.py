@@ -54,15 +54,21 @@ def _layer(number: int, files: int, size: int) -> bytes:
     words = source.randbytes(4096)
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
+        directory = _directory(tar, f"layer{number}")
         for place in range(files):
             if place % 50 == 0:
-                directory = tarfile.TarInfo(f"layer{number}/d{place // 50}")
-                directory.type, directory.mode = tarfile.DIRTYPE, 0o755
-                tar.addfile(directory)
+                directory = _directory(tar, f"layer{number}/d{place // 50}")
             length = min(int(source.expovariate(files / size)), 8 << 20)
             half = length // 2
             data = source.randbytes(half) + (words * (half // len(words) + 1))[: length - half]
-            info = tarfile.TarInfo(f"{directory.name}/f{place}")
+            info = tarfile.TarInfo(f"{directory}/f{place}")
             info.size, info.mtime = len(data), 1700000000
             tar.addfile(info, io.BytesIO(data))
     return out.getvalue()
+
+
+def _directory(tar: tarfile.TarFile, name: str) -> str:
+    info = tarfile.TarInfo(name)
+    info.type, info.mode = tarfile.DIRTYPE, 0o755
+    tar.addfile(info)
+    return name

@@ -13,7 +13,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Event as Flag
 from threading import Lock
@@ -160,42 +160,43 @@ class _Taking:
         self._telling = Lock()
         self._stopped = Flag()
         self._pool = ThreadPoolExecutor(_AT_ONCE, "lamina-layer")
+        self._futures: dict[str, Future[_Taken]] = {}
+        self._names: list[str] = []  # of the layers that are done, base first
 
     def __enter__(self) -> _Taking:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._stopped.set()
+        if kind is not None and not issubclass(kind, Exception):  # whoever interrupts does not want to wait for jobs
+            self._worker.close()
         self._pool.shutdown(cancel_futures=True)
 
     def layers(self, layers: Sequence[_Layer]) -> list[str]:
         """Return the names of the layers in the store, base first."""
-        futures: dict[str, Future[_Taken]] = {}
+        for place, layer in enumerate(layers):
+            if layer.descriptor.digest not in self._futures:  # an image may have one layer twice
+                self._futures[layer.descriptor.digest] = self._pool.submit(self._take, layer, place)
         for layer in layers:
-            if layer.descriptor.digest not in futures:  # an image may have one layer twice
-                futures[layer.descriptor.digest] = self._pool.submit(self._take, layer)
-        self._wait(list(futures.values()))
-        names: list[str] = []
-        for layer in layers:
-            names.append(self._named(layer, futures[layer.descriptor.digest].result(), names))
-        self._check_size(names)
-        return names
+            taken = self._await(self._futures[layer.descriptor.digest])
+            self._names.append(self._named(layer, taken, self._names))
+        self._check_size(self._names)
+        return self._names
+
+    def _await(self, future: Future[_Taken]) -> _Taken:
+        try:
+            return future.result()
+        except _Abandoned:  # another layer failed: its error is the one to tell
+            for other in self._futures.values():
+                if not other.cancelled() and not isinstance(other.exception(), _Abandoned | None):
+                    other.result()
+            raise
 
     def _check_size(self, names: Sequence[str]) -> None:
         if self._max_size is not None:
             size = sum(read_layer(self._staging.layout, name).size for name in names)
             if size > self._max_size:
                 raise InvalidInput("unpack", "the image", f"its layers have {size} bytes, more than {self._max_size}")
-
-    def _wait(self, futures: list[Future[_Taken]]) -> None:
-        try:
-            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-        except BaseException:
-            self._stopped.set()
-            self._worker.close()  # ends the jobs
-            raise
-        for future in done:
-            future.result()
 
     def _named(self, layer: _Layer, taken: _Taken, below: Sequence[str]) -> str:
         if taken.name in layer.names:
@@ -209,22 +210,30 @@ class _Taking:
 
     # One layer, in a thread of the pool
 
-    def _take(self, layer: _Layer) -> _Taken:
-        taken = self._taken(layer)
+    def _take(self, layer: _Layer, place: int) -> _Taken:
+        if self._stopped.is_set():
+            raise _Abandoned
+        try:
+            taken = self._taken(layer, place)
+        except BaseException:
+            self._stopped.set()
+            raise
         size = layer.descriptor.size
         self._tell(layer, Event("", "", done=size, total=size, finished=True))
         return taken
 
-    def _taken(self, layer: _Layer) -> _Taken:
+    def _taken(self, layer: _Layer, place: int) -> _Taken:
         name = self._present(layer)
         section = self._at_hand(layer)
         if name is not None:
             if layer.kept and section is None:
                 self._spooled(layer)
             return _Taken(name)
+        # What lies below may be there already; else the layer may turn out not to need it.
+        below = list(self._names) if len(self._names) == place else None
         if section is None:
-            return self._streamed(layer)
-        return _Taken(self._apply(layer, section, None), section)
+            return self._streamed(layer, below)
+        return _Taken(self._apply(layer, section, below), section)
 
     def _present(self, layer: _Layer) -> str | None:
         """Return the name of the layer if the store has it, from now on pinned."""
@@ -275,7 +284,7 @@ class _Taking:
 
     # Bytes from elsewhere
 
-    def _streamed(self, layer: _Layer) -> _Taken:
+    def _streamed(self, layer: _Layer, below: Sequence[str] | None) -> _Taken:
         """Fetch the bytes and unpack them as they come."""
         path = self._staging.new_path()
         reader, writer = os.pipe()
@@ -285,7 +294,7 @@ class _Taking:
             made: str | None = None
             problem: LaminaError | OSError | None = None
             try:
-                made = self._unpack(layer, Fd(reader), None, None, lambda event: self._tell_text(layer, event))
+                made = self._unpack(layer, Fd(reader), None, below, lambda event: self._tell_text(layer, event))
             except (LaminaError, OSError) as error:
                 failed.set()
                 problem = error
@@ -293,7 +302,7 @@ class _Taking:
                 os.close(reader)
             cause = fetching.exception()
         # A stream that ends too early for the job did so because fetching failed: then that is the error to tell.
-        if cause is not None and not isinstance(cause, _Abandoned):
+        if cause is not None:
             raise cause
         if problem is not None:
             raise problem
@@ -302,7 +311,7 @@ class _Taking:
     def _spooled(self, layer: _Layer) -> Section:
         """Fetch the bytes and unpack nothing."""
         path = self._staging.new_path()
-        self._fetch(layer, path, -1, self._stopped)
+        self._fetch(layer, path, -1, Flag())
         return self._keep(layer, path)
 
     def _fetch(self, layer: _Layer, path: str, pipe: int, failed: Flag) -> None:
@@ -313,7 +322,9 @@ class _Taking:
                 fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE)
             with open(path, "xb", buffering=0) as file:
                 for piece in verified(self._source.blob(layer.descriptor), layer.descriptor):
-                    if self._stopped.is_set() or failed.is_set():
+                    if failed.is_set():
+                        return  # nobody wants it any more
+                    if self._stopped.is_set():
                         raise _Abandoned
                     _write(file.fileno(), piece)
                     pipe = _feed(pipe, piece)

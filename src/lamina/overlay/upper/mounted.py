@@ -33,6 +33,8 @@ def _one_of_each_namespace() -> Iterator[str]:
     for pid in ("self", *filter(str.isdecimal, os.listdir("/proc"))):
         try:
             namespace = os.readlink(f"/proc/{pid}/ns/mnt")
+        except PermissionError:  # in a user namespace beside ours: its mounts are told, which namespace it is is not
+            namespace = pid
         except OSError:
             continue
         if namespace not in seen:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import random
+import signal
+import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.helpers.command import Lamina
+from tests.helpers.command import Lamina, program
 from tests.helpers.images import layer_bytes
 from tests.helpers.layouts import Made
 from tests.helpers.registries import Handler, basic, own_registry
+from tests.helpers.wait import until
 
 # Large enough for many pieces, and not compressible.
 _LARGE = random.Random(1).randbytes(3 << 20)
@@ -280,3 +284,34 @@ def test_a_credential_helper_is_asked(lamina: Lamina, made: tuple[Made, dict[str
         lamina("pull", f"{host}/a/b:1", env=env)
         (scratch / "auth.json").write_text(json.dumps({"credsStore": "missing"}))
         assert "docker-credential-missing" in lamina("pull", f"{host}/a/b:1", env=env, status=125).stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_pull_that_is_ended_ends(lamina: Lamina, made: tuple[Made, dict[str, str]], number: signal.Signals) -> None:
+    gate = threading.Event()
+
+    def stall(handler: Handler) -> bool:
+        data = handler.blob()
+        if data is None or len(data) < 1 << 20:
+            return False
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(data)))
+        handler.end_headers()
+        handler.wfile.write(data[:700_000])
+        handler.wfile.flush()
+        gate.wait(60)
+        return True
+
+    with own_registry(*made, stall) as (host, state):
+        large = max(made[0].blobs, key=lambda digest: len(made[0].blobs[digest]))
+        argv = [*program(), "pull", f"{host}/a/b:1"]
+        with subprocess.Popen(
+            argv, env=lamina.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
+            until(lambda: state.count("GET", large), "the large layer is asked for")
+            process.send_signal(number)
+            _, said = process.communicate(timeout=20)
+        gate.set()
+    assert process.returncode == {signal.SIGTERM: 143, signal.SIGINT: 130}[number], said
+    assert b"Traceback" not in said
+    assert not list((lamina.store / "staging").iterdir()) and not list((lamina.store / "images").iterdir())

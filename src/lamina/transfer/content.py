@@ -35,6 +35,9 @@ class Source(Protocol):
     def blob(self, descriptor: Descriptor) -> Blob:
         """Return a blob; a `Section` where it lies in a file of this machine."""
 
+    def stop(self) -> None:
+        """End what other threads are reading, which then fails; nothing more is wanted."""
+
 
 class Sink(Protocol):
     """A place that images go to. What is put into it must come in order: blobs, manifests that name them, indexes."""

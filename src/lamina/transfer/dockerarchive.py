@@ -51,6 +51,9 @@ class DockerArchiveSource:
             return Bytes(self._documents[descriptor.digest])
         return self._blobs[descriptor.digest]
 
+    def stop(self) -> None:
+        """Nothing waits for anybody here."""
+
     def _image(self, fields: Fields) -> Found:
         config = self._file(fields.needed_text("Config")).read(MAX_DOCUMENT, "an image config")
         layers = [self._file(name) for name in fields.texts("Layers") or ()]

@@ -90,6 +90,9 @@ class StoreSource:
             raise NotFound("read", f"the blob {descriptor.digest}", f"it is missing from {self._layout.root}")
         return _LayerTar(self._layout, self._worker, name)
 
+    def stop(self) -> None:
+        """Nothing waits for anybody here."""
+
     def _is_bare(self, layer: Descriptor) -> bool:
         return layer.digest in self._tars and not has_blob(self._layout, layer.digest)
 

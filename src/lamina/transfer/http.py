@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from threading import Lock
 from urllib.parse import urljoin, urlsplit
+from weakref import WeakSet
 
 import urllib3
 from urllib3.exceptions import (
@@ -70,6 +71,8 @@ class Http:
         self._proxies = _proxies(environ)
         self._pools: dict[tuple[Trust, str], urllib3.PoolManager] = {}
         self._lock = Lock()
+        self._stopped = False
+        self._answers: WeakSet[Response] = WeakSet()
 
     def __enter__(self) -> Http:
         return self
@@ -77,6 +80,17 @@ class Http:
     def __exit__(self, *_: object) -> None:
         for pool in self._pools.values():
             pool.clear()
+
+    def stop(self) -> None:
+        """Break off what other threads are reading, and ask nothing more."""
+        self._stopped = True
+        with self._lock:
+            answers = list(self._answers)
+        for answer in answers:
+            try:
+                answer.shutdown()
+            except (ValueError, RuntimeError, OSError):  # read to its end meanwhile
+                continue
 
     def request(
         self,
@@ -113,6 +127,8 @@ class Http:
     ) -> Response:
         attempts = _ATTEMPTS if retry else 1
         for attempt in range(1, attempts + 1):
+            if self._stopped:
+                raise Unreachable(url, "it is not wanted any more")
             try:
                 response = self._pool(url, trust).urlopen(
                     method,
@@ -131,6 +147,8 @@ class Http:
                 pause(attempt)
                 continue
             if response.status not in _AGAIN or attempt == attempts:
+                with self._lock:
+                    self._answers.add(response)
                 return response
             wanted = response.headers.get("Retry-After", "")
             drain(response)

@@ -84,6 +84,9 @@ class LayoutSource:
             raise NotFound("read", self._what, f"it has no blob {descriptor.digest}")
         return section
 
+    def stop(self) -> None:
+        """Nothing waits for anybody here."""
+
     def _section(self, descriptor: Descriptor) -> Section | None:
         return self._files(blob_path(descriptor))
 

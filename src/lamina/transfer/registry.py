@@ -116,6 +116,10 @@ class Repository:
         """Return a blob, which is fetched when it is read."""
         return _RemoteBlob(self, descriptor)
 
+    def stop(self) -> None:
+        """Break off all connections, also of other threads."""
+        self._http.stop()
+
     def _manifest(self, reference: str) -> tuple[Descriptor, bytes]:
         if reference not in self._manifests:
             found = self._fetch_manifest(reference)

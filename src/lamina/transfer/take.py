@@ -168,6 +168,8 @@ class _Taking:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._stopped.set()
+        if kind is not None:
+            self._source.stop()
         if kind is not None and not issubclass(kind, Exception):  # whoever interrupts does not want to wait for jobs
             self._worker.close()
         self._pool.shutdown(cancel_futures=True)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 #: Headings and commands in the order in which the help shows them.
 GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("Directories over each other", ("mount", "umount", "upper", "mount-helper")),
+    ("Directories over each other", ("mount", "remount", "umount", "upper", "mount-helper")),
     ("Images", ("build", "import", "bootstrap", "images", "tag", "inspect", "history", "show", "rmi")),
     ("Images in and out", ("pull", "push", "load", "save", "export", "copy", "tags", "login", "logout")),
     ("Containers", ("run", "ps", "diff", "commit", "rm")),

@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 import sys
+from typing import TYPE_CHECKING
 
 from lamina.errors import LaminaError
 from lamina.linux import fuse as device
@@ -19,6 +20,9 @@ from lamina.overlay.stack import Overlay
 from lamina.overlay.union.owners import read_options
 from lamina.overlay.union.tracing import tree_for
 from lamina.overlay.union.upper import Upper
+
+if TYPE_CHECKING:
+    from lamina.overlay.fuse.control import Control
 
 _READY = 3
 _RESERVE = 256  # descriptors that are not for open files: layers, clones, removed files that are still open
@@ -70,12 +74,27 @@ def _serve(overlay: Overlay, words: dict[str, object]) -> None:
         threads=int(str(words["threads"])),
         on_ready=lambda: _ready(str(words["target"])),
     )
+    control = _take_orders(str(words["target"]), file_system)
     file_system.notify = session.notify
     session.run()
+    if control is not None:
+        control.close()
     file_system.close()
     tree.close()
     if upper is not None:
         upper.close()
+
+
+def _take_orders(target: str, file_system: FileSystem) -> Control | None:
+    """Let the user change the layers of a mount that has a place; None where there is nowhere for a socket."""
+    if not target:
+        return None
+    from lamina.overlay.fuse.control import Control  # loads what a container's server needs not
+
+    try:
+        return Control(target, os.environ, file_system.relayer)
+    except (OSError, LaminaError):
+        return None
 
 
 def _mount(target: str, words: dict[str, object]) -> int:

@@ -89,6 +89,21 @@ class FileSystem:
             node.pin = None
         self._nodes.clear()
 
+    def relayer(self, layers: list[str]) -> None:
+        """Put other lower layers, base first, under the mount, and let the kernel forget what shows something else.
+
+        Not for a session's thread: what the kernel forgets may be locked by a request that this one answers.
+        """
+        from lamina.overlay.union.relayer import relayer
+
+        for directory, names in relayer(self._tree, layers, kept=lambda node: node.lookups > 0):
+            if directory.id <= 0:
+                continue
+            self.notify(wire.NOTIFY_INVAL_INODE, wire.INVAL_INODE_OUT.pack(directory.id, 0, 0))
+            for name in names:
+                body = wire.INVAL_ENTRY_OUT.pack(directory.id, len(name), 0) + name + b"\0"
+                self.notify(wire.NOTIFY_INVAL_ENTRY, body)
+
     def wanted(self) -> int:
         """Return the flags of INIT to ask for."""
         # A listing with attributes looks up what nobody asked for.

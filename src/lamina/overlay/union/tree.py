@@ -25,7 +25,7 @@ from lamina.overlay.union.upper import Upper
 _Result = TypeVar("_Result")
 
 #: Errors by which a path shows that a directory above it was moved meanwhile.
-_MOVED = (FileNotFoundError, NotADirectoryError)
+_MOVED = (FileNotFoundError, NotADirectoryError, IndexError)  # the last where its layers were exchanged
 
 
 def failed(code: int, name: bytes = b"") -> OSError:
@@ -41,7 +41,9 @@ class Tree:
 
     def __init__(self, layers: Sequence[Layer], upper: Upper | None, *, owners: Owners | None = None) -> None:
         self.owners = owners or Owners()
+        self.layers = list(layers)
         self.branches: list[Lower] = []
+        self._retired: list[Lower] = []  # layers that were taken out: open, since a reader may be in one
         self.upper = upper
         self.lock = threading.RLock()
         self._by_key: dict[tuple[int, int, int], Node] = {}
@@ -58,9 +60,28 @@ class Tree:
 
     def close(self) -> None:
         """Give the layers free; no node may be used afterwards."""
-        for branch in self.branches:
+        for branch in (*self.branches, *self._retired):
             branch.close()
         self.branches = []
+        self._retired = []
+
+    def replace_layers(self, layers: list[Layer], branches: list[Lower]) -> None:
+        """Take other lower layers. What is known of names is the caller's to put right (`relayer`)."""
+        self._retired += [branch for branch in self.branches if branch not in branches]
+        numbers = {old: branches.index(branch) for old, branch in enumerate(self.branches) if branch in branches}
+        numbers[len(self.branches)] = len(branches)  # the upper's
+        self.layers, self.branches = layers, branches
+        for index, branch in enumerate(branches):
+            branch.index = index
+        if self.upper:
+            self.upper.branch.index = self.upper.work.index = len(branches)
+        by_key, self._by_key = self._by_key, {}
+        for (index, device, ino), node in by_key.items():
+            node.key = (numbers[index], device, ino) if index in numbers else None
+            if node.key:
+                self._by_key[node.key] = node
+        self.roots = merge.root_places(branches)
+        self.root.lowers = [] if self.root.opacity == b"y" and self.upper else list(self.roots)
 
     def _root(self) -> Directory:
         top: Lower = self.upper.branch if self.upper else self.roots[0].branch
@@ -113,13 +134,14 @@ class Tree:
         assert isinstance(node, Directory)
         if node.dead is not None:
             return Listing({})
-        listing = merge.list_places(self._upper_place(node), node.lowers)
+        listing = merge.list_places(self.upper_place(node), node.lowers)
         with self.lock:
             if node.listing is None:
                 node.listing = listing
             return node.listing
 
-    def _upper_place(self, directory: Directory) -> Place | None:
+    def upper_place(self, directory: Directory) -> Place | None:
+        """Return where the directory is in the upper, None where it is not."""
         if directory.rank != UPPER or self.upper is None:
             return None
         return Place(self.upper.branch, directory.upper_path(), directory.opacity, impure=directory.impure)
@@ -180,7 +202,7 @@ class Tree:
 
     def _directory(self, parent: Directory, name: bytes, found: Found) -> tuple[Directory, os.stat_result | None]:
         merged = merge.merge_directory(
-            self._upper_place(parent), parent.lowers, found, name, origin=parent.origin, roots=self.roots
+            self.upper_place(parent), parent.lowers, found, name, origin=parent.origin, roots=self.roots
         )
         if merged.lowers:
             # As before any copy-up: the number of the topmost lower directory.
@@ -195,7 +217,7 @@ class Tree:
 
     def _file(self, parent: Directory, name: bytes, found: Found) -> tuple[Node, os.stat_result]:
         rank = found.ranks[0]
-        place = self._upper_place(parent) if rank == UPPER else parent.lowers[rank]
+        place = self.upper_place(parent) if rank == UPPER else parent.lowers[rank]
         assert place is not None, "a rank names a place that there is"
         path = join(place.path, name)
         st = place.branch.stat(path)
@@ -312,9 +334,13 @@ class Tree:
         with self.lock:
             return self._stat(node)
 
+    def stat_now(self, node: Node) -> os.stat_result:
+        """Return the state as `stat` does, for whoever holds the lock."""
+        return self._stat(node)
+
     def _stat(self, node: Node) -> os.stat_result:
         if node.pin is not None:
-            return self._upper().branch.fstat(node.pin.fd)
+            return self.upper.branch.fstat(node.pin.fd) if self.upper else os.fstat(node.pin.fd)
         if isinstance(node, Directory) and node.dead is not None:
             return node.dead
         branch, path = self.where(node)

@@ -241,7 +241,11 @@ class BindPath(Step):
         lines = [f"mkdir -p {quote(self.source)}"] if self.create else []
         lines += [make, f"mount --rbind {quote(self.source)} {target}"]
         words = [word for flag, word in _MOUNT_WORDS if _as_attribute(flag) & self.attributes]
-        return lines + ([f"mount -o remount,bind,{','.join(words)} {target}"] if words else [])
+        if words:
+            lines.append(f"mount -o remount,bind,{','.join(words)} {target}")
+            if directory and _has_mounts(self.source):
+                lines.append("# (only lamina: the same for every mount below it, which mount(8) leaves as it is)")
+        return lines
 
 
 class Link(Step):
@@ -377,6 +381,14 @@ def _real_directory(room: Room, target: str) -> int:
         raise LaminaError(
             "mount into the container", target, "the image has something else than a directory there"
         ) from error
+
+
+def _has_mounts(directory: str) -> bool:
+    """Tell whether something is mounted below a directory of the host."""
+    from lamina.linux.mountinfo import mount_points
+
+    below = os.path.realpath(directory).rstrip("/") + "/"
+    return any(point.path.startswith(below) for point in mount_points())
 
 
 def _as_attribute(flag: int) -> int:

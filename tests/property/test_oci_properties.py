@@ -29,7 +29,7 @@ _digest = st.from_regex(r"sha256:[0-9a-f]{64}", fullmatch=True)
 _text = st.text(max_size=20)
 _texts = st.lists(_text, max_size=4).map(tuple)
 _json = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | _text,
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | _text,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_text, inner, max_size=3),
     max_leaves=12,
 )

@@ -142,3 +142,15 @@ def test_a_wrong_digest_leaves_nothing_behind(lamina: Lamina, scratch: Path, spo
     lamina("load", "-i", made.write(scratch / "layout"), status=125)
     assert not list((lamina.store / "layers").iterdir()) and not list((lamina.store / "blobs" / "sha256").iterdir())
     assert not list((lamina.store / "staging").iterdir()) and not list((lamina.store / "images").iterdir())
+
+
+def test_progress_comes_as_json(lamina: Lamina, scratch: Path) -> None:
+    made = Made()
+    made.list(made.image(layer_bytes(1), layer_bytes(2)), "docker.io/a/b:1")
+    done = lamina("load", "--progress", "rawjson", "-i", made.write(scratch / "layout"))
+    events = [json.loads(line) for line in done.stderr.splitlines()]
+    assert {tuple(sorted(event)) for event in events} == {
+        ("Done", "Finished", "Subject", "Task", "Text", "Total"),
+    }
+    finished = [event for event in events if event["Finished"]]
+    assert len(finished) == 2 and all(event["Task"] == "load" and event["Done"] == event["Total"] for event in finished)

@@ -58,11 +58,11 @@ class Context:
         if self.verbose:
             self.note(line)
 
-    def progress(self) -> Watch:
-        """Return what shows the events of long work: `with context.progress() as on_event`."""
+    def progress(self, form: str = "auto") -> Watch:
+        """Return what shows the events of long work, `with context.progress() as on_event`; `form` is `Watch`'s."""
         from lamina.cli.progress import Watch
 
-        return Watch(self)
+        return Watch(self, form)
 
     @property
     def width(self) -> int:

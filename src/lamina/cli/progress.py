@@ -15,11 +15,18 @@ from lamina.errors import one_line
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
+    from typing import Protocol
 
     from rich.progress import Progress, TaskID
 
     from lamina.cli.context import Context
     from lamina.events import Event
+
+    class _Display(Protocol):
+        def show(self, event: Event) -> None: ...
+
+        def close(self) -> None: ...
+
 
 _BETWEEN_DRAWINGS = 0.1  # seconds
 _BETWEEN_LINES = 10.0  # seconds between lines about the same task where there is no terminal
@@ -34,10 +41,18 @@ class Watch:
 
     Inside the block SIGTERM and SIGHUP raise, as Ctrl-C does, so that temporary files go; then the process ends with
     the status that the signal would have given it.
+
+    `form` is "auto" (bars on a terminal, lines elsewhere), "plain" (lines) or "rawjson" (an object a line).
     """
 
-    def __init__(self, context: Context) -> None:
-        self._display = _Bars(context) if context.err.isatty() and not context.verbose else _Lines(context)
+    def __init__(self, context: Context, form: str = "auto") -> None:
+        self._display: _Display
+        if form == "rawjson":
+            self._display = _Objects(context)
+        elif form == "auto" and context.err.isatty() and not context.verbose:
+            self._display = _Bars(context)
+        else:
+            self._display = _Lines(context)
         self._handlers: dict[int, object] = {}
         self._received = 0
 
@@ -62,6 +77,23 @@ class Watch:
     def _end(self, number: int, frame: FrameType | None) -> None:
         self._received = number
         raise Terminated
+
+
+class _Objects:
+    """Every event as JSON on a line of its own: docs/reference/json.md."""
+
+    def __init__(self, context: Context) -> None:
+        self._err = context.err
+
+    def show(self, event: Event) -> None:
+        import json
+
+        fields = {name.capitalize(): getattr(event, name) for name in event.__slots__}
+        self._err.write(json.dumps(fields) + "\n")
+        self._err.flush()
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 class _Lines:

@@ -20,6 +20,13 @@ PLATFORM = Option(
     value="OS/ARCH[/VARIANT]",
 )
 
+PROGRESS = Option(
+    "progress",
+    "how to show progress: bars on a terminal and lines elsewhere, lines, or JSON (default: auto)",
+    kind=CHOICE,
+    choices=("auto", "plain", "rawjson"),
+)
+
 MAX_UNPACKED_SIZE = Option(
     "max-unpacked-size",
     "refuse an image whose layers have more than SIZE bytes (k, M, G) unpacked",

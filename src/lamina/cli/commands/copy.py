@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lamina.cli.options import Command, Option, Positional
-from lamina.cli.transferring import PLATFORM, compression_option
+from lamina.cli.transferring import PLATFORM, PROGRESS, compression_option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def _run(context: Context, arguments: Arguments) -> int:
     source, target = arguments.positionals
-    with context.store() as store, context.progress() as on_event:
+    with context.store() as store, context.progress(arguments.text("progress", "auto")) as on_event:
         store.copy(
             source,
             target,
@@ -39,6 +39,7 @@ COMMAND = Command(
         PLATFORM,
         Option("all-platforms", "copy all that an index lists, and the index"),
         compression_option("gzip"),
+        PROGRESS,
     ),
     positionals=(Positional("SOURCE", _PLACE), Positional("TARGET", "the same")),
     examples=(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lamina.cli.options import TEXT, Command, Option
-from lamina.cli.transferring import MAX_UNPACKED_SIZE, PLATFORM, read_size
+from lamina.cli.transferring import MAX_UNPACKED_SIZE, PLATFORM, PROGRESS, read_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ def _run(context: Context, arguments: Arguments) -> int:
 
     most = read_size(COMMAND, arguments, "max-unpacked-size")
     source = arguments.text("input", "-")
-    with context.store() as store, context.progress() as on_event:
+    with context.store() as store, context.progress(arguments.text("progress", "auto")) as on_event:
         images = store.load(
             sys.stdin.buffer if source == "-" else source,
             platform=arguments.text("platform"),
@@ -44,6 +44,7 @@ COMMAND = Command(
         Option("input", "read FILE instead of standard input", short="i", kind=TEXT, value="FILE"),
         PLATFORM,
         MAX_UNPACKED_SIZE,
+        PROGRESS,
     ),
     examples=(
         ("lamina load -i image.tar", "from a file"),

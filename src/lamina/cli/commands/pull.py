@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lamina.cli.options import Command, Option, Positional
-from lamina.cli.transferring import MAX_UNPACKED_SIZE, PLATFORM, read_size
+from lamina.cli.transferring import MAX_UNPACKED_SIZE, PLATFORM, PROGRESS, read_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ def _run(context: Context, arguments: Arguments) -> int:
     quiet = arguments.flag("quiet")
     with context.store() as store:
         for name in arguments.positionals:
-            with context.progress() as on_event:
+            with context.progress(arguments.text("progress", "auto")) as on_event:
                 platform = arguments.text("platform")
                 image = store.pull(
                     name, platform=platform, max_unpacked_size=most, on_event=ignore if quiet else on_event
@@ -36,7 +36,12 @@ COMMAND = Command(
         " a tag `latest`. What the store has is not fetched again. Mirrors and certificates are those of"
         " registries.conf and certs.d, names and passwords those of docker and podman."
     ),
-    options=(PLATFORM, MAX_UNPACKED_SIZE, Option("quiet", "print the image's id alone, and no progress", short="q")),
+    options=(
+        PLATFORM,
+        MAX_UNPACKED_SIZE,
+        PROGRESS,
+        Option("quiet", "print the image's id alone, and no progress", short="q"),
+    ),
     positionals=(Positional("NAME", "what to pull", most=None),),
     examples=(
         ("lamina pull debian:bookworm", "from docker.io"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lamina.cli.options import Command, Option, Positional
-from lamina.cli.transferring import compression_option
+from lamina.cli.transferring import PROGRESS, compression_option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ def _run(context: Context, arguments: Arguments) -> int:
 
     image = arguments.positionals[0]
     name = arguments.positionals[1] if len(arguments.positionals) > 1 else ""
-    with context.store() as store, context.progress() as on_event:
+    with context.store() as store, context.progress(arguments.text("progress", "auto")) as on_event:
         digest = store.push(
             image,
             name,
@@ -35,7 +35,7 @@ COMMAND = Command(
         "Sends IMAGE to the registry that its name, or NAME, begins with, and prints the digest of the manifest there."
         " What the registry has is not sent again, and layers that came compressed are sent as they came."
     ),
-    options=(compression_option("gzip"), Option("quiet", "show no progress", short="q")),
+    options=(compression_option("gzip"), PROGRESS, Option("quiet", "show no progress", short="q")),
     positionals=(
         Positional("IMAGE", "a name or an id"),
         Positional("NAME", "where to, if not to where its own name says", least=0),

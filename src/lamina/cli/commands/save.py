@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lamina.cli.options import CHOICE, TEXT, Command, Option, Positional
-from lamina.cli.transferring import binary_output, compression_option
+from lamina.cli.transferring import PROGRESS, binary_output, compression_option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def _run(context: Context, arguments: Arguments) -> int:
     target = arguments.text("output", "-")
-    with context.store() as store, context.progress() as on_event:
+    with context.store() as store, context.progress(arguments.text("progress", "auto")) as on_event:
         store.save(
             arguments.positionals,
             binary_output(context) if target == "-" else target,
@@ -42,6 +42,7 @@ COMMAND = Command(
             choices=("oci-archive", "docker-archive", "oci-dir"),
         ),
         compression_option("none"),
+        PROGRESS,
     ),
     positionals=(Positional("IMAGE", "a name or an id", most=None),),
     examples=(

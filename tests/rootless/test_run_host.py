@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from lamina.api import Store
+from lamina.errors import Conflict
 from lamina.runtime.unreadable import unreadable_names
 from tests.helpers.command import Lamina
 
@@ -95,6 +97,30 @@ def test_the_store_is_not_in_the_container(lamina: Lamina) -> None:
     lamina("images")
     shown = lamina("run", "--rm", "host", "ls", "-A", parent).lines()
     assert name not in shown and set(shown) <= set(os.listdir(parent))
+
+
+def test_a_container_keeps_its_driver(store_path: Path) -> None:
+    with Store(store_path) as store, store.image("host").container() as box:
+        box.run(["sh", "-c", "echo kept >/etc/lamina-kept"], check=True, driver="fuse")
+        done = box.run(["cat", "/etc/lamina-kept"], check=True, text=True)
+        assert done.stdout == "kept\n"
+        with pytest.raises(Conflict, match="its changes lie as the fuse driver keeps them"):
+            box.run(["true"], driver="kernel")
+        assert "/etc/lamina-kept" in [change.path for change in box.diff()]
+
+
+@pytest.mark.requires("fusermount3")
+def test_layers_of_a_users_own_mount_are_changed(lamina: Lamina, scratch: Path) -> None:
+    for name in ("base", "new", "merged"):
+        (scratch / name).mkdir()
+    (scratch / "new/fresh").write_text("fresh")
+    lamina("mount", "--driver", "fuse", "--layer", "base", "merged")
+    try:
+        assert not (scratch / "merged/fresh").exists()
+        lamina("remount", "--layer", "base", "--layer", "new", "merged")
+        assert (scratch / "merged/fresh").read_text() == "fresh"
+    finally:
+        lamina("umount", "merged")
 
 
 def test_unreadable_names_are_listed(scratch: Path) -> None:

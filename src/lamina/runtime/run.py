@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 
+from lamina.errors import Conflict
 from lamina.ids.worker import Fd
 from lamina.runtime.launch import Outcome, launch
 from lamina.runtime.plan import Base, ImageFacts, Plan, image_base, plan, prepare
@@ -60,7 +61,7 @@ def run_container(
     prepare(what)
     durable = not throw_away
     state = read_state(layout, record.id)
-    state = ContainerState(started=time.time_ns(), command=what.launch.argv)
+    state = ContainerState(started=time.time_ns(), command=what.launch.argv, driver=state.driver)
     write_state(layout, record.id, state, durable=durable)
     status = None
     try:
@@ -101,11 +102,26 @@ def plan_container(
 ) -> Plan:
     """Return the plan for a command in the container. For one over the host, note where its uppers lie."""
     directory = record.directory(layout)
-    base, uppers = base_of(layout, image, directory, throw_away=throw_away, driver=options.driver)
+    driver = _driver_of(layout, record, options) if record.host else options.driver
+    base, uppers = base_of(layout, image, directory, throw_away=throw_away, driver=driver)
     if record.host:
         write_uppers(layout, record.id, uppers)
     hostname = record.id[:12]
     return plan(base, facts_of(image), options, directory=directory, ids=layout.ids, hostname=hostname, term=term)
+
+
+def _driver_of(layout: Layout, record: ContainerRecord, options: RunOptions) -> Driver:
+    """Return the driver for a container over the host: the one of its runs before, whose uppers lie as it needs them.
+
+    Conflict where another one is asked for.
+    """
+    before = read_state(layout, record.id).driver
+    if not before:
+        return options.driver
+    if options.driver not in ("auto", before):
+        reason = f"its changes lie as the {before} driver keeps them"
+        raise Conflict(f"use the {options.driver} driver for", record.name, reason, "another container can use it")
+    return "fuse" if before == "fuse" else "kernel"
 
 
 def base_of(

@@ -186,6 +186,14 @@ def test_planted_defects(tree: Tree, plant: Plant, found: list[tuple[str, str]])
         union.listdir()
 
 
+@pytest.mark.parametrize("plant", [upwards, relative, strange_opaque, metacopy_directory])
+def test_what_overlayfs_never_writes_is_not_mounted(tree: Tree, plant: Plant) -> None:
+    plant(tree)
+    with pytest.raises(InvalidInput, match="which no version of overlayfs writes there"):
+        tree.union()
+    assert (tree.upper / "moved").is_dir()
+
+
 def lost_metacopy(tree: Tree) -> None:
     (tree.upper / "stub").touch()
     tree.mark("stub", "metacopy", b"")

@@ -102,11 +102,16 @@ def redirect_of(fd: int, *, at: bytes = b"") -> bytes | None:
     value = _mark(fd, b"redirect", at)
     if value is None:
         return None
-    absolute = value.startswith(b"/")
-    parts = value[1:].split(b"/") if absolute else [value]
-    if b"/" in parts[0] or any(part in (b"", b".", b"..") for part in parts) or b"\0" in value:
+    if not is_redirect(value):
         raise OSError(errno.EINVAL, "the overlay redirect is not a path in the stack", os.fsdecode(value))
     return value
+
+
+def is_redirect(value: bytes) -> bool:
+    """Tell whether a redirect's value is one: a path from the root of the stack, or a name."""
+    absolute = value.startswith(b"/")
+    parts = value[1:].split(b"/") if absolute else [value]
+    return b"/" not in parts[0] and b"\0" not in value and not any(part in (b"", b".", b"..") for part in parts)
 
 
 def has_redirects(fd: int, space: str) -> bool:

@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from lamina.errors import Conflict, InvalidInput
 from lamina.linux.files import RENAME_EXCHANGE, renameat2
 from lamina.overlay import format as marks
+from lamina.overlay.strange import refuse_strange_marks
 from lamina.overlay.union.branch import Branch
 from lamina.overlay.union.owners import Owners
 
@@ -78,6 +79,7 @@ class Upper:
                 raise InvalidInput("use the work directory", work, f"it is not on the file system of {root}")
             self._prepare()
             self.space = marks.USER if userxattr or (userxattr is None and not self._may_trust()) else marks.TRUSTED
+            refuse_strange_marks(root, self.space)
         except BaseException:
             self.work.close()  # and nothing in it is removed: it may be another's, or a merge's that is to be finished
             self._release()

@@ -62,7 +62,7 @@ def _marks(room: Stopped, path: bytes) -> tuple[dict[bytes, bytes], dict[tuple[b
         if mark in _DECIDING:
             if space == room.space.encode():
                 own[mark] = value
-            else:
+            elif space == marks.TRUSTED.encode():  # the others are content: whoever writes to a mount may set them
                 foreign[space, mark] = value
     return own, foreign
 

@@ -10,7 +10,7 @@ from lamina.linux.namespaces import in_first_user_namespace
 from lamina.overlay import format as marks
 from lamina.overlay.stack import Overlay
 from lamina.overlay.union import merge
-from lamina.overlay.union.branch import Branch, join
+from lamina.overlay.union.branch import Branch
 from lamina.overlay.union.node import Place
 from lamina.overlay.union.upper import MERGING, Upper, lock
 from lamina.overlay.upper.mounted import mounts_with
@@ -106,18 +106,9 @@ class Stopped:
         """Return the spelling of the upper's marks: what the caller's mount would write, or what is there."""
         if self.overlay.userxattr or os.geteuid() != 0 or not in_first_user_namespace():
             return marks.USER
-        return self._space_found() or marks.TRUSTED
-
-    def _space_found(self) -> str:
-        """Return the spelling of the first mark that is met; root may look after an ordinary user's upper."""
-        pending = [b""]
-        while pending:
-            path = pending.pop()
-            for space, _ in raw_marks(self.upper, path):
-                return space.decode()
-            with self.upper.proc_path(path) as proc, os.scandir(proc) as entries:
-                pending += [join(path, entry.name) for entry in entries if entry.is_dir(follow_symlinks=False)]
-        return ""
+        # Root may look after an ordinary user's upper, whose top says whose it is by its bookkeeping.
+        found = {space.decode() for space, _ in raw_marks(self.upper, b"")}
+        return marks.USER if found == {marks.USER} else marks.TRUSTED
 
 
 def raw_marks(branch: Branch, path: bytes) -> dict[tuple[bytes, bytes], bytes]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from bench.unions import Table
 from lamina.overlay.union.union import Union
@@ -47,6 +48,21 @@ def _fastest(call: Callable[[], object]) -> float:
     return min(times)
 
 
+def _first(layers: list[Path], call: Callable[[Union], object]) -> float:
+    """Return how long a call takes on a union that was just opened."""
+    times = []
+    for _ in range(5):
+        with Union(layers) as union:
+            begin = time.perf_counter()
+            call(union)
+            times.append(time.perf_counter() - begin)
+    return min(times)
+
+
+def _states(entries: Iterable[Any]) -> list[os.stat_result]:
+    return [entry.stat(follow_symlinks=False) for entry in entries]
+
+
 def main() -> None:
     """Print the table."""
     table = Table("os")
@@ -56,11 +72,25 @@ def main() -> None:
         folders = [f"dir{number}/sub" for number in range(_FOLDERS)]
         names = [f"{path}/file{number}" for path in folders for number in range(0, _FILES, 10)]
         full = [f"{plain}/{name}" for name in names]
-        with Union(_layers(top / "layers", 10)) as union:
+        layers = _layers(top / "layers", 10)
+        with Union(layers) as union:
             table.add("stat", "lamina", _fastest(lambda: [union.stat(name) for name in names]))
             table.add("scandir", "lamina", _fastest(lambda: [list(union.scandir(path)) for path in folders]))
+            table.add(
+                "scandir, each stat", "lamina", _fastest(lambda: [_states(union.scandir(path)) for path in folders])
+            )
+        every = [f"{path}/file{number}" for path in folders for number in range(_FILES)]
+        table.add(
+            "stat, the first of each", "lamina", _first(layers, lambda union: [union.stat(name) for name in every])
+        )
+        table.add(
+            "scandir, the first", "lamina", _first(layers, lambda union: [[*union.scandir(path)] for path in folders])
+        )
         table.add("stat", "os", _fastest(lambda: [os.stat(name) for name in full]))
-        table.add("scandir", "os", _fastest(lambda: [list(os.scandir(plain / path)) for path in folders]))
+        table.add("stat, the first of each", "os", _fastest(lambda: [os.stat(f"{plain}/{name}") for name in every]))
+        for label in ("scandir", "scandir, the first"):
+            table.add(label, "os", _fastest(lambda: [list(os.scandir(plain / path)) for path in folders]))
+        table.add("scandir, each stat", "os", _fastest(lambda: [_states(os.scandir(plain / path)) for path in folders]))
         for count, label in ((2, "os"), (100, "lamina")):  # two layers are the measure for a hundred
             layers = _own_folders(top, count)
             wanted = [f"of{number % count}/file{number}" for number in range(2000)]

@@ -222,10 +222,10 @@ class Branch:
         special = []
         with self.proc_path(path) as proc, os.scandir(proc) as listing:
             for entry in listing:
-                if entry.is_dir(follow_symlinks=False):
-                    entries[entry.name] = DT_DIR
-                elif entry.is_file(follow_symlinks=False):
+                if entry.is_file(follow_symlinks=False):
                     entries[entry.name] = DT_REG
+                elif entry.is_dir(follow_symlinks=False):
+                    entries[entry.name] = DT_DIR
                 elif entry.is_symlink():
                     entries[entry.name] = DT_LNK
                 else:
@@ -237,8 +237,9 @@ class Branch:
                 if self._is_xattr_whiteout(join(path, name)):
                     del entries[name]
                     found.whiteouts[name] = name
-        for name in [name for name in entries if name.startswith(marks.WHITEOUT_PREFIX)]:
-            take_named_mark(found, name)
+        if marks.WHITEOUT_PREFIX in b"/".join(entries):  # asked once, for hardly any directory has such names
+            for name in [name for name in entries if name.startswith(marks.WHITEOUT_PREFIX)]:
+                take_named_mark(found, name)
         return found
 
     def _take_special(self, found: Scan, path: bytes, name: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import TYPE_CHECKING, Any
@@ -12,28 +13,29 @@ from lamina.overlay.union.node import Directory, Node
 if TYPE_CHECKING:
     from lamina.overlay.union.union import Union
 
+    #: What the entries of one listing share: the union, the directory, and what it was asked for by.
+    Room = tuple[Union, Directory, str | bytes]
+
 
 class Entry:
     """An entry of a directory of the union, like os.DirEntry; its name is text or bytes as the path asked for."""
 
-    __slots__ = ("_directory", "_kind", "_raw", "_top", "_union")
+    __slots__ = ("_kind", "_raw", "_room")
 
-    def __init__(self, union: Union, directory: Directory, raw: bytes, kind: int, top: str | bytes) -> None:
-        self._union = union
-        self._directory = directory
+    def __init__(self, room: Room, raw: bytes, kind: int) -> None:
+        self._room = room
         self._raw = raw
         self._kind = kind
-        self._top = top
 
     @property
     def name(self) -> Any:
         """The name in its directory."""
-        return self._raw if isinstance(self._top, bytes) else os.fsdecode(self._raw)
+        return self._raw if isinstance(self._room[2], bytes) else os.fsdecode(self._raw)
 
     @property
     def path(self) -> Any:
         """The path: what the directory was asked for by, and the name."""
-        return os.path.join(self._top, self.name)
+        return os.path.join(self._room[2], self.name)
 
     def __fspath__(self) -> str | bytes:
         path: str | bytes = self.path
@@ -48,7 +50,13 @@ class Entry:
 
     def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
         """Return the state of the entry, or of what it links to."""
-        return self._union.stat(self.path, follow_symlinks=follow_symlinks)
+        if follow_symlinks and self._kind == DT_LNK:
+            return self._room[0].stat(self.path)
+        union, directory, _ = self._room
+        found = union.tree.find_state(directory, self._raw)
+        if found is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.path)
+        return union.state(*found)
 
     def is_symlink(self) -> bool:
         """Tell whether it is a symbolic link."""
@@ -64,7 +72,7 @@ class Entry:
 
     def origin(self) -> int:
         """Return the place of the layer that the entry comes from, base first; the upper's is the number of layers."""
-        return self._union.origin(self.path)
+        return self._room[0].origin(self.path)
 
     def _is(self, kind: int, follow: bool) -> bool:
         if self._kind != DT_LNK or not follow:
@@ -75,4 +83,5 @@ class Entry:
             return False
 
     def _node(self) -> Node:
-        return self._union.tree.lookup(self._directory, self._raw)
+        union, directory, _ = self._room
+        return union.tree.lookup(directory, self._raw)

@@ -60,21 +60,20 @@ def list_places(upper: Place | None, lowers: list[Place]) -> Listing:
 
 def _take(found: dict[bytes, Found], closed: set[bytes], scan: Scan, rank: int) -> None:
     """Add one place's entries. Its whiteouts act on the places below it, not on its own entries."""
-    shared = {kind: Found([rank], kind) for kind in set(scan.entries.values())}
-    files = []
-    for name, kind in scan.entries.items():
-        if name in closed:
-            continue
-        known = found.get(name)
-        if kind != DT_DIR:
-            files.append(name)
+    entries = scan.entries
+    shared = {kind: Found([rank], kind) for kind in set(entries.values())}
+    if closed.isdisjoint(entries) and found.keys().isdisjoint(entries):  # most places: each step is one for all names
+        found.update(zip(entries, map(shared.__getitem__, entries.values()), strict=True))
+    else:
+        for name, kind in entries.items():
+            if name in closed:
+                continue
+            known = found.get(name)
             if known is None:
                 found[name] = shared[kind]
-        elif known is None:
-            found[name] = Found([rank], kind)
-        else:
-            known.ranks.append(rank)
-    closed.update(files)
+            elif kind == DT_DIR:
+                found[name] = Found([*known.ranks, rank], kind)
+    closed.update([name for name, kind in entries.items() if kind != DT_DIR] if DT_DIR in shared else entries)
     closed.update(scan.whiteouts)
 
 

@@ -178,7 +178,7 @@ class Directory(Node):
 class Found:
     """Where a name is: the `ranks` of its directory's places, topmost first (several for a directory), and its type.
 
-    Files of one type in one place share the object.
+    Names of one type in one place share the object.
     """
 
     __slots__ = ("kind", "ranks")

@@ -8,8 +8,10 @@ and the file handle, out of which the number is read for the file systems whose 
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Sequence
+from typing import Any
 
 from lamina.overlay.union.lower import Lower
 
@@ -82,3 +84,10 @@ def _ino_of(kind: int, fid: bytes) -> int | None:
         case 0x4D, 20:  # btrfs: object, subvolume, generation
             return int(struct.unpack("=QQI", fid)[0])
     return None
+
+
+def renumbered(st: os.stat_result, ino: int, nlink: int) -> os.stat_result:
+    """Return the state with another inode number and link count."""
+    reduced: Any = st.__reduce__()[1]  # the ten integers of old, and the rest by name
+    fields, named = reduced
+    return os.stat_result((fields[0], ino, fields[2], nlink, *fields[4:]), named)

@@ -10,6 +10,7 @@ import errno
 import io
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import IO, Any, BinaryIO, Literal
@@ -20,6 +21,7 @@ from lamina.overlay.union.change import Change
 from lamina.overlay.union.entry import Entry
 from lamina.overlay.union.make import Spec
 from lamina.overlay.union.node import UPPER, Directory, Found, Node
+from lamina.overlay.union.numbers import renumbered
 from lamina.overlay.union.opening import FolderOf, Layer
 from lamina.overlay.union.owners import read_options
 from lamina.overlay.union.staged import Staged
@@ -31,6 +33,7 @@ from lamina.overlay.union.write import Writer
 
 StrPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
+_ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()  # as os.fsencode, at half its cost
 _MAX_LINKS = 40  # MAXSYMLINKS of the kernel
 _FOLDERS = 10_000  # how many paths of directories are remembered
 
@@ -115,34 +118,44 @@ class Union:
         return self._tree
 
     def _changer(self) -> Writer:
-        tree = self.tree
-        if self._writer is None:
-            raise failed(errno.EROFS)
-        assert tree is not None
+        if self.closed or self._writer is None:
+            raise failed(errno.EBADF if self.closed else errno.EROFS)
         return self._writer
 
     # From paths to nodes.
 
     def _node(self, path: StrPath, *, follow: bool = True) -> Node:
-        head, _, name = (path if isinstance(path, bytes) else os.fsencode(path)).rpartition(b"/")
+        return self._look(path, follow=follow)[0]
+
+    def _look(self, path: StrPath, *, follow: bool) -> tuple[Node, os.stat_result | None]:
+        """Return the node at the end of the path, and its state if that was read on the way."""
+        tree = self.tree
+        raw = path.encode(_ENCODING, _ERRORS) if isinstance(path, str) else os.fsencode(path)
+        head, _, name = raw.rpartition(b"/")
         known = self._folders.get(head)
-        if known is not None and known[0] == self.tree.moves.count:
-            found = known[1].listing.get(name) if known[1].listing else None
-            if isinstance(found, Node) and (found.kind != DT_LNK or not follow):
-                return found
+        if known is not None and known[0] == tree.moves.count:
+            directory = known[1]
+            found = directory.listing.get(name) if directory.listing is not None else None
+            if found is not None and (found.kind != DT_LNK or not follow):
+                if isinstance(found, Node):
+                    return found, None
+                if (entered := tree.find_state(directory, name)) is not None:
+                    return entered
         node, name, _ = self._walk(path, follow=follow)
         if node is None:
             raise failed(errno.ENAMETOOLONG if len(name) > 255 else errno.ENOENT, os.fsencode(path))
-        self._remember(head)
-        return node
+        if known is None or known[0] != tree.moves.count:
+            self._remember(head)
+        return node, None
 
     def _remember(self, head: bytes) -> None:
         """Keep where a path of a directory leads: it holds until something is renamed, or what leads there removed."""
+        seen = self.tree.moves.count
         directory = self._walk(head, follow=True)[0]
-        if isinstance(directory, Directory):
+        if isinstance(directory, Directory) and not seen & 1:
             if len(self._folders) >= _FOLDERS:
                 self._folders.clear()
-            self._folders[head] = (self.tree.moves.count, directory)
+            self._folders[head] = (seen, directory)
 
     def _place(self, path: StrPath) -> tuple[Directory, bytes]:
         """Return the directory and the name of the last component, which need not exist and is not followed."""
@@ -199,11 +212,18 @@ class Union:
 
     def stat(self, path: StrPath, *, follow_symlinks: bool = True) -> os.stat_result:
         """Return the state: as os.stat, with the inode number and the link count of the union."""
+        node, st = self._look(path, follow=follow_symlinks)
+        return self.state(node, st)
+
+    def state(self, node: Node, st: os.stat_result | None = None) -> os.stat_result:
+        """Return the state of a node as the union shows it; `st` is the real one if that was read."""
         tree = self.tree
-        node = self._node(path, follow=follow_symlinks)
-        st = tree.stat(node)
+        if st is None:
+            st = tree.stat(node)
+        if node.ino == st.st_ino and node.kind != DT_DIR and not node.index and not node.gone:
+            return st  # of almost every file: as it is
         nlink = tree.nlink(node, st)
-        return st if (node.ino, nlink) == (st.st_ino, st.st_nlink) else _renumbered(st, node.ino, nlink)
+        return st if (node.ino, nlink) == (st.st_ino, st.st_nlink) else renumbered(st, node.ino, nlink)
 
     def lstat(self, path: StrPath) -> os.stat_result:
         """Return the state of the entry itself."""
@@ -245,9 +265,8 @@ class Union:
     def scandir(self, path: StrPath = "/") -> Iterator[Entry]:
         """Yield the entries of a directory, as they are when it is called."""
         directory = self._directory(path)
-        top = os.fspath(path)
-        listing = self.tree.readable(directory)
-        return iter([Entry(self, directory, name, found.kind, top) for name, found in listing.entries()])
+        room = (self, directory, os.fspath(path))
+        return iter([Entry(room, name, found.kind) for name, found in self.tree.readable(directory).entries()])
 
     def _directory(self, path: StrPath) -> Directory:
         node = self._node(path)
@@ -579,10 +598,3 @@ class Union:
 
 def _rank(found: Found | Node) -> int:
     return found.rank if isinstance(found, Node) else found.ranks[0]
-
-
-def _renumbered(st: os.stat_result, ino: int, nlink: int) -> os.stat_result:
-    """Return the state with another inode number and link count."""
-    reduced: Any = st.__reduce__()[1]  # the ten integers of old, and the rest by name
-    fields, named = reduced
-    return os.stat_result((fields[0], ino, fields[2], nlink, *fields[4:]), named)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -321,6 +322,8 @@ def main(names: list[str]) -> int:
     # Not below a checkout or a home, which may be closed to other users.
     home = Path(tempfile.mkdtemp(prefix="lamina-run-", dir="/var/tmp"))
     home.chmod(0o755)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
     try:
         return _run_stages(names, home)
     finally:

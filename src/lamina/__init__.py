@@ -31,7 +31,11 @@ if TYPE_CHECKING:
         Store,
         Tmpfs,
         Ulimit,
+        check_upper,
+        flatten_upper,
+        merge_upper,
         mount,
+        vacuum_upper,
     )
     from lamina.errors import Conflict, InvalidInput, LaminaError, NotFound, StoreError, Unsupported, UsageError
     from lamina.events import Event
@@ -41,6 +45,7 @@ _ERRORS = ("Conflict", "InvalidInput", "LaminaError", "NotFound", "StoreError", 
 
 __all__ = [
     "Store", "Image", "Layer", "Container", "Change", "mount", "Union",
+    "check_upper", "vacuum_upper", "flatten_upper", "merge_upper",
     "RunOptions", "Bind", "Tmpfs", "Device", "Ulimit",
     "Collected", "Removed", "Event",
     "LaminaError", "InvalidInput", "NotFound", "Conflict", "Unsupported", "StoreError", "UsageError",

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from lamina.api.image import Image, Layer
     from lamina.api.mounting import mount
     from lamina.api.store import Store
+    from lamina.api.uppers import check_upper, flatten_upper, merge_upper, vacuum_upper
     from lamina.runtime.spec import Bind, Device, RunOptions, Tmpfs, Ulimit
     from lamina.store.collect import Collected
     from lamina.store.remove import Removed
@@ -28,11 +29,16 @@ _MODULES = {
     "Store": "lamina.api.store",
     "Tmpfs": "lamina.runtime.spec",
     "Ulimit": "lamina.runtime.spec",
+    "check_upper": "lamina.api.uppers",
+    "flatten_upper": "lamina.api.uppers",
+    "merge_upper": "lamina.api.uppers",
     "mount": "lamina.api.mounting",
+    "vacuum_upper": "lamina.api.uppers",
 }
 
 __all__ = [
     "Store", "Image", "Layer", "Container", "Change", "mount",
+    "check_upper", "vacuum_upper", "flatten_upper", "merge_upper",
     "RunOptions", "Bind", "Tmpfs", "Device", "Ulimit",
     "Collected", "Removed",
 ]  # fmt: skip

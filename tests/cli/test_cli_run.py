@@ -38,6 +38,16 @@ def test_the_command_is_run_as_asked(lamina: Lamina, scratch: Path) -> None:
     assert json.loads(lamina("ps", "-a", "--format", "json").stdout) == []
 
 
+@pytest.mark.requires("root", "fuse")
+def test_our_driver_shows_root_the_hosts_owners(lamina: Lamina, scratch: Path) -> None:
+    (scratch / "theirs").write_text("theirs")
+    os.chown(scratch / "theirs", 1000, 1001)
+    code = 'cd "$1"; stat -c "%u %g" theirs; chown 5:6 theirs; stat -c "%u %g" theirs; ls -d /proc/1 /dev/null'
+    done = lamina("run", "--rm", "--driver", "fuse", "host", "sh", "-c", code, "sh", os.fspath(scratch))
+    assert done.lines() == ["1000 1001", "5 6", "/dev/null", "/proc/1"]
+    assert (scratch / "theirs").stat().st_uid == 1000
+
+
 def test_a_container_is_kept_seen_committed_and_removed(lamina: Lamina, scratch: Path) -> None:
     code = "echo new >/etc/lamina-made && rm /etc/hostname.none 2>/dev/null; exit 3"
     lamina("run", "--name", "box", "--label", "k=v", "--cidfile", "cid", "host", "--", "sh", "-c", code, status=3)

@@ -45,19 +45,20 @@ def host_driver(asked: Driver, ids: IdMap) -> Driver:
     return "fuse"
 
 
-def host_union(layers: list[str], directory: str, *, hidden: str, throw_away: bool) -> Over:
+def host_union(layers: list[str], directory: str, ids: IdMap, *, hidden: str, throw_away: bool) -> Over:
     """Return the base that shows the host through our own driver, with `layers` (changes bound to it) over it.
 
     It is one union over all that is mounted: the driver looks at the host by paths, through every mount point.
     """
     upper, work = f"{directory}/upper", f"{directory}/work"
-    options = [("foreign", ""), *(("hide", path) for path in (*OWN, hidden) if path)]
+    foreign = [] if is_first_root(ids) else [("foreign", "")]
+    options = [*foreign, *(("hide", path) for path in (*OWN, hidden) if path)]
     stack = steps.Stack(
         "/",
         layers=[f"{directory}/targets", "/", *layers],
         upper=upper,
         work=work,
-        userxattr=True,
+        userxattr=not is_first_root(ids),
         options=[*options, ("volatile", "")] if throw_away else options,
         driver="fuse",
     )

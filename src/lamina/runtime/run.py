@@ -135,7 +135,7 @@ def base_of(
     from lamina.runtime.host import host_base, host_driver, host_union
 
     if host_driver(driver, layout.ids) == "fuse":
-        union = host_union(trees, directory, hidden=layout.root, throw_away=throw_away)
+        union = host_union(trees, directory, layout.ids, hidden=layout.root, throw_away=throw_away)
         return union.base, union.uppers
     over = host_base(mount_points(), trees, directory, layout.ids, hidden=layout.root, throw_away=throw_away)
     return over.base, over.uppers

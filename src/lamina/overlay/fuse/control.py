@@ -1,6 +1,6 @@
 """Telling the server of a mount to take other layers: a socket that the mounting user alone can reach.
 
-It is called by the mount's device number, in /run/lamina for root and else in $XDG_RUNTIME_DIR/lamina or
+It is called by the mount's device number, in /run/lamina-control for root and else in $XDG_RUNTIME_DIR/lamina or
 /tmp/lamina-UID, directories that nobody else may enter. A request is one line of JSON, {"layers": [PATH, …]}, base
 first; the answer is one line, {} or {"error": [DOING, SUBJECT, REASON, HINT]}. Mounts of containers have no such
 socket: what runs in one must not choose what of the machine is shown to it.
@@ -43,6 +43,10 @@ class Control:
         """Take no more orders."""
         _remove(self._path)
         self._socket.close()
+        try:
+            os.rmdir(os.path.dirname(self._path))
+        except OSError:  # other mounts have theirs in it
+            pass
 
     def _serve(self) -> None:
         while True:
@@ -118,7 +122,7 @@ def _socket_path(target: str, environ: Mapping[str, str], *, make: bool) -> str:
         raise NotFound("change the layers of", target, "it is no mount of our own driver", "lamina mount --driver fuse")
     uid = os.geteuid()
     runtime = environ.get("XDG_RUNTIME_DIR", "")
-    folder = "/run/lamina" if uid == 0 else f"{runtime}/lamina" if runtime else f"/tmp/lamina-{uid}"
+    folder = "/run/lamina-control" if uid == 0 else f"{runtime}/lamina" if runtime else f"/tmp/lamina-{uid}"
     if make:
         try:
             os.mkdir(folder, 0o700)

@@ -142,9 +142,7 @@ class CopyUp:
             self._upper.owners.chmod(work.fd, temp, stat.S_IMODE(st.st_mode))
         _copy_xattrs(branch, path, work.proc + temp, lenient=branch.foreign)
         indexed = stat.S_ISDIR(st.st_mode) or st.st_nlink == 1 or self._upper.indexed
-        # What is mounted inside a layer has handles of another file system, which say nothing here.
-        known = indexed and (not branch.foreign or st.st_dev == branch.device)
-        origin = self._tree.numbers.origin(branch, path) if known else b""
+        origin = self._tree.numbers.origin(branch, path) if indexed else b""
         if origin:
             with suppress(OSError):  # user.* is refused on symbolic links and devices: the number then changes
                 self._upper.set_mark(work, temp, b"origin", origin)

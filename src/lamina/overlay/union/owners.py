@@ -10,8 +10,8 @@ What is asked for is said by options of the overlay (`read_options`):
   are devices that cannot be made, set-id bits of other owners, and modes that would lock this process out.
 - `foreign`: the layers belong to somebody else, the machine's root perhaps. Their entries are shown as root's, what
   the copy may not have of them (labels, ACLs of ids that are not here) is left out, and what this process may not
-  read is shown empty, and begins empty when it is written to. `hide=PATH`, repeated: this absolute path of the
-  machine is not there.
+  read is shown empty, and begins empty when it is written to.
+- `hide=PATH`, repeated: this absolute path of the machine is not there.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ class Owners:
 
     def branch(self, root: str | bytes, index: int, *, lower: bool) -> Branch:
         """Return the branch of a layer, or of an upper or a work directory, as the union is to see it."""
-        if lower and self.foreign:
-            return ForeignBranch(root, index, self)
+        if lower and (self.foreign or self.hidden):
+            return HostBranch(root, index, self)
         return Branch(root, index) if self.plain else OwnedBranch(root, index, self)
 
     # Reading.
@@ -214,38 +214,44 @@ class OwnedBranch(Branch):
         return self._owners.shown(st, _record_of(st, fd, b""))
 
 
-class ForeignBranch(Branch):
-    """A lower layer of somebody else: all is root's but what is recorded otherwise, or what `owners` squash it to."""
+class HostBranch(Branch):
+    """A lower layer that is a part of this machine, mounts and all; with `owners.foreign` it is somebody else's.
+
+    Then all of it is root's but what is recorded otherwise, or what `owners` squash it to.
+    """
 
     __slots__ = ("_hidden", "_owners")
 
     def __init__(self, root: str | bytes, index: int, owners: Owners) -> None:
         super().__init__(root, index)
-        self.foreign = True
+        self.foreign = owners.foreign
         above = os.fsencode(root).rstrip(b"/") + b"/"
         self._hidden = {path[len(above) :] for path in owners.hidden if path.startswith(above)}
         self._owners = owners
 
     def stat(self, path: bytes) -> os.stat_result:
         st = super().stat(path)
-        if not self._owners.plain:
-            with self.near(path) as (fd, name):
-                if record := _record_of(st, fd, name):
-                    return recorded.apply(st, record)
-            return self._owners.shown(st, None)
-        if not st.st_mode & stat.S_IROTH and stat.S_ISREG(st.st_mode) and st.st_size:
+        if self.foreign and not st.st_mode & stat.S_IROTH and stat.S_ISREG(st.st_mode) and st.st_size:
             with self.proc_path(path) as proc:
                 # Empty from the start, since a kernel that knows a size appends behind it.
                 if not os.access(proc, os.R_OK, effective_ids=True):
                     st = recorded.emptied(st)
-        return st if not st.st_uid and not st.st_gid else recorded.changed_state(st, 0, 0, st.st_mode)
+        if not self._owners.plain:
+            with self.near(path) as (fd, name):
+                return self._owners.shown(st, _record_of(st, fd, name))
+        return recorded.changed_state(st, 0, 0, st.st_mode) if self.foreign and (st.st_uid or st.st_gid) else st
+
+    def handle(self, path: bytes) -> tuple[int, bytes] | None:
+        # What is mounted inside the layer has handles of another file system, which would be taken for this one's.
+        return super().handle(path) if super().stat(path).st_dev == self.device else None
 
     def scan(self, path: bytes, opacity: Opacity) -> Scan:
-        with self.proc_path(path) as proc:
-            if not os.access(proc, os.R_OK | os.X_OK, effective_ids=True):
-                closed = Scan()
-                closed.unreadable = True
-                return closed
+        if self.foreign:
+            with self.proc_path(path) as proc:
+                if not os.access(proc, os.R_OK | os.X_OK, effective_ids=True):
+                    closed = Scan()
+                    closed.unreadable = True
+                    return closed
         found = super().scan(path, opacity)
         if self._hidden:
             for name in [name for name in found.entries if join(path, name) in self._hidden]:

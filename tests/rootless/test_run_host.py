@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from lamina.api import Store
 from lamina.errors import Conflict
 from lamina.runtime.unreadable import unreadable_names
 from tests.helpers.command import Lamina
+from tests.helpers.wait import until
 
 pytestmark = pytest.mark.requires("user", "fuse")
 
@@ -121,6 +124,31 @@ def test_layers_of_a_users_own_mount_are_changed(lamina: Lamina, scratch: Path) 
         assert (scratch / "merged/fresh").read_text() == "fresh"
     finally:
         lamina("umount", "merged")
+
+
+@pytest.mark.requires("fusermount3")
+def test_a_users_mount_whose_server_was_killed_is_taken_away(lamina: Lamina, scratch: Path) -> None:
+    for name in ("base", "merged"):
+        (scratch / name).mkdir()
+    lamina("mount", "--driver", "fuse", "--layer", "base", "merged")
+    (server,) = [
+        int(path.name)
+        for path in Path("/proc").iterdir()
+        if path.name.isdecimal() and path.stat().st_uid == os.getuid()
+        and f"lamina.overlay.fuse\0{scratch}/merged".encode() in (path / "cmdline").read_bytes()
+    ]  # fmt: skip
+    os.kill(server, signal.SIGKILL)
+
+    def is_cut() -> bool:
+        try:
+            os.listdir(scratch / "merged")
+        except OSError as error:
+            return error.errno == errno.ENOTCONN
+        return False
+
+    until(is_cut, "the mount answers ENOTCONN")
+    lamina("umount", "merged")
+    assert os.listdir(scratch / "merged") == []
 
 
 def test_unreadable_names_are_listed(scratch: Path) -> None:

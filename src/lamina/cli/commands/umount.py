@@ -15,8 +15,10 @@ def _run(context: Context, arguments: Arguments) -> int:
 
     from lamina.errors import LaminaError
     from lamina.overlay.drivers import unmount
+    from lamina.overlay.fuse.control import remove_socket, socket_of
 
     merged = arguments.positionals[0]
+    socket = socket_of(merged, context.environ)
     try:
         unmount(merged)
     except OSError as error:
@@ -27,6 +29,8 @@ def _run(context: Context, arguments: Arguments) -> int:
             errno.EPERM: ("only root can", "the mount of `lamina mount … -- COMMAND` is gone when COMMAND ends"),
         }.get(error.errno or 0, (error, ""))
         raise LaminaError("unmount", merged, reason, hint) from error
+    if socket:
+        remove_socket(socket)  # a server that was killed has left it
     return 0
 
 

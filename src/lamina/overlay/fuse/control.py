@@ -41,12 +41,8 @@ class Control:
 
     def close(self) -> None:
         """Take no more orders."""
-        _remove(self._path)
         self._socket.close()
-        try:
-            os.rmdir(os.path.dirname(self._path))
-        except OSError:  # other mounts have theirs in it
-            pass
+        remove_socket(self._path)
 
     def _serve(self) -> None:
         while True:
@@ -76,6 +72,23 @@ class Control:
         except OSError as error:
             answer = {"error": ["use the layer", error.filename or "", error.strerror or str(error), ""]}
         client.sendall(json.dumps(answer).encode() + b"\n")
+
+
+def socket_of(target: str, environ: Mapping[str, str]) -> str:
+    """Return where the socket of the mount on `target` is, "" where it has none."""
+    try:
+        return _socket_path(target, environ, make=False)
+    except LaminaError:
+        return ""
+
+
+def remove_socket(path: str) -> None:
+    """Remove a socket whose server ends or was killed, with its directory if that was the last one."""
+    _remove(path)
+    try:
+        os.rmdir(os.path.dirname(path))
+    except OSError:  # other mounts have theirs in it
+        pass
 
 
 def set_layers(target: str, layers: Sequence[str], environ: Mapping[str, str]) -> None:

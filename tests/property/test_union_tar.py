@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from hypothesis import given, note, settings
+from hypothesis import example, given, note, settings
 from hypothesis import strategies as st
 
 from lamina.errors import InvalidInput
@@ -54,6 +54,11 @@ _LAYERS = st.lists(st.one_of(_FILES, _OTHERS, _WHITEOUTS), max_size=8)
 
 @settings(max_examples=150, deadline=None)
 @given(first=_LAYERS, second=_LAYERS)
+@example(first=[item(b"a"), hardlink(b"d/b/a", b"b")], second=[])
+@example(first=[], second=[hardlink(b"a/a", b"b"), item(b"a")])
+@example(first=[], second=[directory(b"a/"), item(b".wh.d"), item(b"d/a", kinds.CHARDEV)])
+@example(first=[], second=[directory(b"a/"), item(b".wh..wh..opq"), item(b"d/.wh.a")])
+@example(first=[directory(b"a/"), symlink(b"b", b"a")], second=[item(b".wh.b"), item(b"b/.wh.a")])
 def test_an_archive_shows_what_applying_it_makes(first: list[bytes], second: list[bytes]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         top = Path(folder)

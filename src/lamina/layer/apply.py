@@ -22,7 +22,7 @@ from lamina.layer.restore import Restorer
 from lamina.layer.target import Target
 from lamina.linux import files
 from lamina.overlay import format as marks
-from lamina.overlay.names import join, parts_of, whiteout_of
+from lamina.overlay.names import depth, join, parts_of, whiteout_of
 from lamina.tar import entry as kinds
 from lamina.tar.entry import Entry
 
@@ -61,6 +61,7 @@ class Applier:
         self._implied: set[bytes] = set()
         self._whiteouts: list[tuple[bytes, bytes]] = []  # (directory as named, hidden name), in order
         self._opaque: list[bytes] = []
+        self._hiding: set[bytes] = set()  # directories that hide all of the layers below
         self.displaced: list[tuple[bytes, int, bytes]] = []
         self._depends = False
         #: Bytes of content and number of entries of the archive.
@@ -247,7 +248,7 @@ class Applier:
                 continue
             target = self._link_target(path, name)
             if target is None:
-                if not make and not self._is_lower_directory(path):
+                if not make and (_is_below(path, self._hiding) or not self._is_lower_directory(path)):
                     return None
                 self._imply(path)
                 here = path
@@ -268,7 +269,7 @@ class Applier:
                 raise InvalidInput("apply", name, f"{os.fsdecode(path)!r} in the same layer is not a directory")
             head, _, last = path.rpartition(b"/")
             return os.readlink(last, dir_fd=self._target.open_directory(head))
-        found = self._lower.find(path)
+        found = None if _is_below(path, self._hiding) else self._lower.find(path)
         if found is None or not stat.S_ISLNK(found.st.st_mode):
             return None
         self._depends = True
@@ -343,42 +344,36 @@ class Applier:
         return path
 
     def _write_marks(self) -> None:
-        hiding: set[bytes] = set()
-        for named in self._opaque:
-            path = self._existing(named)
-            if path is not None:
-                self._hide(path, hiding)
-        # Directories first: in one that hides everything a whiteout has nothing to hide.
-        whiteouts = []
-        for named, name in self._whiteouts:
+        # The upper ones first: in what one of them hides, the others have nothing to hide.
+        pending: list[tuple[bytes, bytes | None]] = [*self._whiteouts, *((named, None) for named in self._opaque)]
+        for named, name in sorted(pending, key=lambda mark: (depth(mark[0]), mark[1] is not None)):
             directory = self._existing(named)
-            if directory is not None:
-                path = join(directory, name)
-                if path in self._target.directories:
-                    self._hide(path, hiding)
-                else:
-                    whiteouts.append((directory, name))
-        for directory, name in whiteouts:
-            if not _is_below(directory, hiding):
+            if directory is None or _is_below(directory, self._hiding):
+                continue
+            path = directory if name is None else join(directory, name)
+            if name is None or path in self._target.directories:
+                self._hide(path)
+            else:
                 self._whiteout(directory, name)
 
-    def _hide(self, path: bytes, hiding: set[bytes]) -> None:
+    def _hide(self, path: bytes) -> None:
         """Make a directory of this layer hide those below, if there are any."""
-        if path in hiding:
+        if path in self._hiding:
             return
         lower = self._lower.directory(path)
         if lower is None:
-            hiding.add(path)
+            self._hiding.add(path)
             self._depends = True
         elif path:
-            hiding.add(path)
+            self._hiding.add(path)
             marks.set_opaque(self._target.open_directory(path), self._space)
         else:
+            self._hiding.add(path)
             # The kernel merges the tops of all layers without asking for their marks: hide the names one by one.
             self._depends = True
             for name in self._lower.names(lower):
                 if name in self._target.directories:
-                    self._hide(name, hiding)
+                    self._hide(name)
                 else:
                     self._whiteout(b"", name)
 

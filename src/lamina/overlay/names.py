@@ -36,3 +36,8 @@ def whiteout_of(name: bytes, last: bytes) -> bytes:
 def join(directory: bytes, name: bytes) -> bytes:
     """Return the path of `name` in `directory`, which is b"" for the root."""
     return directory + b"/" + name if directory else name
+
+
+def depth(name: bytes) -> int:
+    """Return how many components a directory's name in an archive has; 0 for the root."""
+    return len([part for part in name.split(b"/") if part not in (b"", b".")])

@@ -18,7 +18,7 @@ from lamina.overlay import format as marks
 from lamina.overlay.union.branch import Marks, Scan
 from lamina.overlay.union.node import Pin, Place
 from lamina.overlay.union.owners import Owners
-from lamina.overlay.union.tarindex import Inode, read_tree
+from lamina.overlay.union.tarindex import Folder, Inode, read_tree
 from lamina.overlay.union.virtual import Virtual, make_state
 from lamina.tar.compress import Decompressed
 
@@ -50,10 +50,10 @@ class TarBranch(Virtual):
         del self._archive
 
     def _at(self, path: bytes) -> Inode:
-        here = self._root
+        here: Inode = self._root
         if path:
             for part in path.split(b"/"):
-                found = here.children.get(part)
+                found = here.children.get(part) if isinstance(here, Folder) else None
                 if found is None:
                     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fsdecode(path))
                 here = found
@@ -62,6 +62,7 @@ class TarBranch(Virtual):
     def scan(self, path: bytes, opacity: marks.Opacity) -> Scan:
         """Return what the directory holds and hides."""
         inode = self._at(path)
+        assert isinstance(inode, Folder)
         found = Scan()
         found.entries = {name: child.mode >> 12 for name, child in inode.children.items()}
         found.whiteouts = {name: name for name in inode.whiteouts}
@@ -69,7 +70,8 @@ class TarBranch(Virtual):
 
     def marks_of(self, path: bytes) -> Marks:
         """Return the marks of the directory."""
-        return Marks(b"y" if self._at(path).opaque else b"")
+        inode = self._at(path)
+        return Marks(b"y" if isinstance(inode, Folder) and inode.opaque else b"")
 
     def stat(self, path: bytes) -> os.stat_result:
         """Return the state of the entry itself."""

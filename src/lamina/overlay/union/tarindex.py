@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from lamina.errors import InvalidInput
 from lamina.overlay import format as marks
-from lamina.overlay.names import join, parts_of, whiteout_of
+from lamina.overlay.names import depth, join, parts_of, whiteout_of
 from lamina.overlay.union.merge import find_anything
 from lamina.overlay.union.node import Place
 from lamina.tar import entry as kinds
@@ -24,6 +26,8 @@ _MAX_LINKS = 40
 #: Labels belong to the host's policy, not to the content.
 _SKIPPED = (b"security.selinux",)
 
+_NONE: Mapping[bytes, bytes] = MappingProxyType({})  # shared by the many that have no attributes
+
 _TYPES = {kind: bits for bits, kind in kinds.TYPES.items()}
 
 
@@ -31,13 +35,12 @@ class Inode:
     """An entry of the tree. `mode` has its type; `links` counts its names in the archive.
 
     A file's content is at `offset` of the archive, in the stretches `extents` (offset, length) of the file if it has
-    holes, or else is that of `source`, a file of a layer below. A directory has `children`, hides the names
-    `whiteouts` of the layers below, and all of them if it is `opaque`.
+    holes, or else is that of `source`, a file of a layer below.
     """
 
     __slots__ = (
-        "children", "extents", "gid", "ino", "links", "mode", "mtime", "offset", "opaque", "rdev", "size", "source",
-        "target", "uid", "whiteouts", "xattrs",
+        "extents", "gid", "ino", "links", "mode", "mtime", "offset", "rdev", "size", "source", "target", "uid",
+        "xattrs",
     )  # fmt: skip
 
     def __init__(self, mode: int, ino: int) -> None:
@@ -52,18 +55,17 @@ class Inode:
         self.extents: list[tuple[int, int]] | None = None
         self.source: Place | None = None
         self.target = b""
-        self.xattrs: dict[bytes, bytes] = {}
-        self.children: dict[bytes, Inode] = {}
-        self.whiteouts: set[bytes] = set()
-        self.opaque = False
+        self.xattrs: Mapping[bytes, bytes] = _NONE
 
     def take(self, entry: Entry) -> None:
         """Take owner, mode, times and attributes of an entry."""
         self.mode = stat.S_IFMT(self.mode) | (0o777 if entry.kind == kinds.SYMLINK else entry.mode)
         self.uid, self.gid, self.mtime = entry.uid, entry.gid, entry.mtime
-        self.xattrs = {
-            name: value for name, value in entry.xattrs.items() if not marks.is_mark(name) and name not in _SKIPPED
-        }
+        if entry.xattrs:
+            kept = [name for name in entry.xattrs if not marks.is_mark(name) and name not in _SKIPPED]
+            self.xattrs = {name: entry.xattrs[name] for name in kept}
+        else:
+            self.xattrs = _NONE
 
     def take_from(self, place: Place) -> None:
         """Take owner, mode, times and attributes of an entry of a layer below."""
@@ -74,7 +76,19 @@ class Inode:
         self.xattrs = {name: place.branch.getxattr(place.path, name) for name in names if name not in _SKIPPED}
 
 
-def read_tree(fd: int, below: list[Place]) -> Inode:
+class Folder(Inode):
+    """A directory with its `children`; it hides the names `whiteouts` of the layers below, or if `opaque` all names."""
+
+    __slots__ = ("children", "opaque", "whiteouts")
+
+    def __init__(self, ino: int) -> None:
+        super().__init__(stat.S_IFDIR | 0o755, ino)
+        self.children: dict[bytes, Inode] = {}
+        self.whiteouts: set[bytes] = set()
+        self.opaque = False
+
+
+def read_tree(fd: int, below: list[Place]) -> Folder:
     """Return the root of the tree of the archive in `fd`, which is not compressed; its content is not read.
 
     `below` are the roots of the layers below, topmost first. InvalidInput for what no layer may be.
@@ -92,7 +106,7 @@ class _Indexer:
     def __init__(self, below: list[Place]) -> None:
         self._below = below
         self._count = 1
-        self._root = Inode(stat.S_IFDIR | 0o755, 1)
+        self._root = Folder(1)
         self._root_named = False
         self._directories = {b"": self._root}
         self._whiteouts: list[tuple[bytes, bytes]] = []  # (directory as named, hidden name), in order
@@ -150,19 +164,20 @@ class _Indexer:
         children = self._directories[directory].children
         old = children.get(name)
         if old is not None:
-            old.links -= 1
-            if stat.S_ISDIR(old.mode):
+            _lose_name(old)
+            if isinstance(old, Folder):
                 path = join(directory, name)
                 gone = [known for known in self._directories if known == path or known.startswith(path + b"/")]
                 for known in gone:
                     del self._directories[known]
         children[name] = inode
 
-    def _make_directory(self, path: bytes) -> Inode:
+    def _make_directory(self, path: bytes) -> Folder:
         known = self._directories.get(path)
         if known is None:
             head, _, name = path.rpartition(b"/")
-            known = self._new(stat.S_IFDIR | 0o755)
+            self._count += 1
+            known = Folder(self._count)
             self._place(head, name, known)
             self._directories[path] = known
         return known
@@ -227,6 +242,8 @@ class _Indexer:
             own = self._directories[here].children.get(part)
             if own is not None and not stat.S_ISLNK(own.mode):
                 raise InvalidInput("apply", name, f"{os.fsdecode(path)!r} in the same layer is not a directory")
+            if own is None and not make and self._is_hidden(here, part):
+                return None
             below = find_anything(self._below, path) if own is None else None
             target = own.target if own is not None else _link_target(below)
             if not target:
@@ -243,6 +260,16 @@ class _Indexer:
             rest += [step for step in reversed(target.split(b"/")) if step not in (b"", b".")]
         return here
 
+    def _is_hidden(self, path: bytes, name: bytes) -> bool:
+        """Tell whether this layer hides what the layers below have of the name in the directory."""
+        folder = self._directories[path]
+        while not folder.opaque and name not in folder.whiteouts:
+            if not path:
+                return False
+            path, _, name = path.rpartition(b"/")
+            folder = self._directories[path]
+        return True
+
     def _imply(self, path: bytes, below: Place | None) -> None:
         """Make the directory at `path`, which the archive does not name (yet), like the one of the layers below."""
         made = self._make_directory(path)
@@ -251,21 +278,20 @@ class _Indexer:
 
     # The end
 
-    def finish(self) -> Inode:
+    def finish(self) -> Folder:
         """Put the marks in, which act on the layers below wherever they stand in the archive; return the root."""
-        for named in self._opaque:
+        # The upper ones first: in what one of them hides, the others have nothing to hide.
+        pending: list[tuple[bytes, bytes | None]] = [*self._whiteouts, *((named, None) for named in self._opaque)]
+        for named, name in sorted(pending, key=lambda mark: (depth(mark[0]), mark[1] is not None)):
             path = self._existing(named)
-            if path is not None:
-                self._directories[path].opaque = True
-        for named, name in self._whiteouts:
-            directory = self._existing(named)
-            if directory is None:
+            if path is None:
                 continue
-            made = self._directories.get(join(directory, name))
+            folder = self._directories[path]
+            made = folder if name is None else self._directories.get(join(path, name))
             if made is not None:
                 made.opaque = True
-            elif name not in self._directories[directory].children:
-                self._directories[directory].whiteouts.add(name)
+            elif name is not None and name not in folder.children:
+                folder.whiteouts.add(name)
         if not self._root_named and self._below:
             self._root.take_from(self._below[0])
             root = self._root
@@ -279,6 +305,16 @@ class _Indexer:
             return self._walk(parts_of(named), named, make=False)
         except InvalidInput:  # a file of this layer stands there, and hides everything itself
             return None
+
+
+def _lose_name(inode: Inode) -> None:
+    """Count the name that gives way, and with a directory all names in it."""
+    pending = [inode]
+    while pending:
+        gone = pending.pop()
+        gone.links -= 1
+        if isinstance(gone, Folder):
+            pending += gone.children.values()
 
 
 def _is_directory(place: Place | None) -> bool:

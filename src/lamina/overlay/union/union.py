@@ -550,14 +550,14 @@ class Union:
     def origins(self, path: StrPath = "/") -> dict[Any, int]:
         """Return for each name in a directory the place of the layer that it comes from."""
         directory = self._directory(path)
-        as_bytes = isinstance(os.fspath(path), bytes)
-        top = len(self.tree.branches)
+        as_bytes, top = isinstance(os.fspath(path), bytes), len(self.tree.branches)
         found = {}
         for name, where in self.tree.listing(directory).entries():
-            rank = where.rank if isinstance(where, Node) else where.ranks[0]
-            found[name if as_bytes else os.fsdecode(name)] = (
-                top if rank == UPPER else directory.lowers[rank].branch.index
-            )
+            if isinstance(where, Node):  # with several names perhaps, the others in other directories
+                index = self.tree.where(where)[0].index
+            else:
+                index = top if where.ranks[0] == UPPER else directory.lowers[where.ranks[0]].branch.index
+            found[name if as_bytes else os.fsdecode(name)] = index
         return found
 
     def copy_up(self, path: StrPath) -> None:

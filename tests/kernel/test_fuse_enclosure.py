@@ -6,7 +6,6 @@ import errno
 import os
 import signal
 import stat
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.command import Lamina, Users, run
-from tests.helpers.users import as_user, environment
 from tests.helpers.wait import until
 
 pytestmark = pytest.mark.requires("mounts", "fuse")
@@ -145,31 +143,6 @@ def test_what_is_closed_to_a_user_is_closed_in_the_mount(mounted: Path, ordinary
     assert ordinary_users.run(name, ["chmod", "4755", str(mounted / "set")], status=1).stderr.endswith(
         "not permitted\n"
     )
-
-
-@pytest.mark.requires("root", "setpriv", "fusermount3")
-def test_only_the_mounting_user_may_enter(place: Path, ordinary_users: Users) -> None:
-    name = ordinary_users.names[1]
-    folder = place / "theirs"
-    folder.mkdir()
-    for part in ("layer", "merged"):
-        (folder / part).mkdir()
-    place.chmod(0o755)
-    run(["chown", "-R", name, str(folder)])
-    code = (
-        "import os, sys\nfrom lamina.api.mounting import mount\n"
-        "with mount([sys.argv[1]], target=sys.argv[2], driver='fuse'):\n"
-        "    print('mounted', flush=True)\n    sys.stdin.read()\n"
-    )
-    argv = as_user(name, [sys.executable, "-c", code, str(folder / "layer"), str(folder / "merged")])
-    env = environment(name, PYTHONPATH=os.environ.get("PYTHONPATH", ""))
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "mounted\n"
-        with pytest.raises(PermissionError):  # even root, whom a server of somebody else could keep waiting for ever
-            os.listdir(folder / "merged")
-        other.communicate("")
-    assert other.returncode == 0
 
 
 def test_a_mount_whose_server_was_killed_is_taken_away(lamina: Lamina, place: Path, mounted: Path) -> None:

@@ -71,7 +71,7 @@ class Watch:
         for number in self._handlers:
             signal.signal(number, signal.SIG_DFL)
         self._display.close()
-        if isinstance(error, Terminated):
+        if self._received:  # whatever became of `Terminated`: within an import it may have become another error
             sys.exit(128 + self._received)
 
     def _end(self, number: int, frame: FrameType | None) -> None:

@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+from lamina.transfer.sources import read_sources
 from tests.helpers.users import has_range
 
 _NEEDS = Path(__file__).parent.parent / "needs.txt"
@@ -157,11 +158,16 @@ def _debian() -> str:
 
 @functools.cache
 def _archive() -> str:
-    try:
-        with urllib.request.urlopen("http://deb.debian.org/debian/dists/stable/Release", timeout=10):
-            return ""
-    except (urllib.error.URLError, TimeoutError) as error:
-        return f"deb.debian.org: {error}"
+    reason = "apt names no archive with a component main"
+    for source in read_sources("/etc/apt"):
+        if "main" not in source.components:
+            continue
+        try:
+            with urllib.request.urlopen(f"{source.uri.rstrip('/')}/dists/{source.suite}/InRelease", timeout=10):
+                return ""
+        except (urllib.error.URLError, ValueError, TimeoutError) as error:
+            reason = f"the archive of {source.suite}: {error}"
+    return reason
 
 
 def _said(argv: list[str]) -> str:

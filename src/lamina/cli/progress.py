@@ -15,7 +15,7 @@ from lamina.errors import one_line
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
-    from typing import Protocol
+    from typing import Any, Protocol
 
     from rich.progress import Progress, TaskID
 
@@ -33,14 +33,14 @@ _BETWEEN_LINES = 10.0  # seconds between lines about the same task where there i
 
 
 class Terminated(BaseException):
-    """SIGTERM or SIGHUP arrived: raised so that what is half made is removed on the way out."""
+    """A signal that ends programs arrived: raised so that what is half made is removed on the way out."""
 
 
 class Watch:
     """Show the events of work that is done inside the block; call it with each.
 
-    Inside the block SIGTERM and SIGHUP raise, as Ctrl-C does, so that temporary files go; then the process ends with
-    the status that the signal would have given it.
+    Inside the block SIGINT, SIGTERM and SIGHUP raise `Terminated`, so that temporary files go; then the process ends
+    with the status that the signal would have given it.
 
     `form` is "auto" (bars on a terminal, lines elsewhere), "plain" (lines) or "rawjson" (an object a line).
     """
@@ -53,12 +53,12 @@ class Watch:
             self._display = _Bars(context)
         else:
             self._display = _Lines(context)
-        self._handlers: dict[int, object] = {}
+        self._handlers: dict[int, Any] = {}
         self._received = 0
 
     def __enter__(self) -> Watch:
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) == signal.SIG_DFL:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
                 self._handlers[number] = signal.signal(number, self._end)
         return self
 
@@ -68,8 +68,8 @@ class Watch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for number in self._handlers:
-            signal.signal(number, signal.SIG_DFL)
+        for number, before in self._handlers.items():
+            signal.signal(number, before)
         self._display.close()
         if self._received:  # whatever became of `Terminated`: within an import it may have become another error
             sys.exit(128 + self._received)

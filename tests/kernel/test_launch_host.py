@@ -28,7 +28,8 @@ def test_writes_stay_inside(lamina: Lamina, scratch: Path) -> None:
 
 
 def test_the_store_is_hidden(lamina: Lamina) -> None:
-    assert lamina("run", "--rm", "host", "ls", "-A", lamina.store).stdout == ""
+    # By the kernel's driver an empty directory stands there, by ours nothing.
+    assert lamina("run", "--rm", "host", "ls", "-A", lamina.store, status=None).stdout == ""
     assert lamina("run", "--rm", "host", "sh", "-c", f"touch {lamina.store}/x 2>/dev/null || echo no").stdout == "no\n"
 
 

@@ -18,7 +18,8 @@ from tests.helpers.layers import look
 from tests.helpers.layouts import Made
 from tests.helpers.registries import docker_registry
 
-_QUIET = {**os.environ, "TMPDIR": os.environ.get("TMPDIR", "/tmp")}
+# Without a runtime directory of its own skopeo looks for passwords in root's.
+_QUIET = {**os.environ, "XDG_RUNTIME_DIR": os.environ.get("TMPDIR", "/tmp")}
 
 
 def _do(*words: str | os.PathLike[str], cwd: Path) -> str:

@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 _TOOLS = ("umount", "setpriv", "env")
 
 
-def explain(what: Plan, ids: IdMap, *, keep: bool) -> str:
+def explain(what: Plan, ids: IdMap, *, keep: bool, remark: str = "") -> str:
     """Return the script for a plan whose directory does not exist yet: the script makes it.
 
-    With `keep` the directory stays, for what the command wrote; else it is removed at the end.
+    With `keep` the directory stays, for what the command wrote; else it is removed at the end. `remark` is a comment
+    of one line for the script's head, or empty.
     """
     launch = what.launch
     unshare = command(_unshare(launch, ids))
@@ -38,6 +39,7 @@ def explain(what: Plan, ids: IdMap, *, keep: bool) -> str:
     lines = [
         "#!/bin/sh",
         f"# What `lamina run` does to run: {command(launch.argv)}",
+        *([f"# (only lamina: {remark})"] if remark else []),
         "set -eu",
         "",
         "# 1. the container's own directory: an empty upper and work, places to mount on, files of /etc",

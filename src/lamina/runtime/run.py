@@ -153,7 +153,10 @@ def explain_run(layout: Layout, image: ImageRecord, options: RunOptions, *, keep
     # A script has no server to leave behind: over the host it shows the kernel's way.
     base, _ = base_of(layout, image, directory, throw_away=not keep, driver="kernel" if image.host else "auto")
     what = plan(base, facts_of(image), options, directory=directory, ids=layout.ids, hostname=name)
-    return explain(what, layout.ids, keep=keep)
+    remark = ""
+    if image.host and layout.ids.kind != "host" and options.driver != "kernel":
+        remark = "where /dev/fuse can be opened, its own union shows the host, so that every file can be written"
+    return explain(what, layout.ids, keep=keep, remark=remark)
 
 
 def facts_of(image: ImageRecord) -> ImageFacts:

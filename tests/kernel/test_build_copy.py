@@ -11,6 +11,7 @@ import pytest
 
 from lamina.build.files import copy_sources, digest_sources
 from lamina.errors import InvalidInput
+from lamina.linux.namespaces import in_first_user_namespace
 
 
 @pytest.fixture
@@ -30,6 +31,10 @@ def context(scratch: Path) -> Path:
     return top
 
 
+def _first_root() -> bool:
+    return os.geteuid() == 0 and in_first_user_namespace()
+
+
 def copied(context: Path, sources: list[str], destination: str, **more: object) -> dict[str, str]:
     """Copy into a tree with /srv/ and a link /there to it; return path -> content, target or "dir" of the upper."""
     scratch = context.parent
@@ -40,7 +45,7 @@ def copied(context: Path, sources: list[str], destination: str, **more: object) 
     arguments: dict[str, Any] = {
         "layers": [str(context)], "sources": sources, "below": [str(below)], "upper": str(upper),
         "destination": destination, "ignore": "", "exclude": [], "parents": False, "owner": [], "mode": "",
-        "created": 0, "userxattr": os.geteuid() != 0, "single_id": os.geteuid() != 0, **more,
+        "created": 0, "userxattr": not _first_root(), "single_id": not _first_root(), **more,
     }  # fmt: skip
     copy_sources(**arguments)
     return {str(path.relative_to(upper)): _content(path) for path in sorted(upper.rglob("*"))}

@@ -28,6 +28,7 @@ from lamina.errors import InvalidInput
 from lamina.events import Event, ignore
 from lamina.layer import jobs
 from lamina.oci.timestamp import format_time
+from lamina.overlay.format import USER
 from lamina.runtime.plan import make_like
 from lamina.store import making
 from lamina.store.layers import tree_path
@@ -423,7 +424,7 @@ class StageBuilder:
 
     @property
     def _userxattr(self) -> bool:
-        return self._build.layout.ids.kind != "host"
+        return making.space_of(self._build.layout) == USER
 
     def _say(self, line: str) -> None:
         self._build.on_event(Event("build", self._stage.label, text=line))

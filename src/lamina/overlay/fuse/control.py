@@ -1,9 +1,9 @@
 """Telling the server of a mount to take other layers: a socket that the mounting user alone can reach.
 
 It is called by the mount's device number, in /run/lamina-control for root and else in $XDG_RUNTIME_DIR/lamina or
-/tmp/lamina-UID, directories that nobody else may enter. A request is one line of JSON, {"layers": [PATH, …]}, base
-first; the answer is one line, {} or {"error": [DOING, SUBJECT, REASON, HINT]}. Mounts of containers have no such
-socket: what runs in one must not choose what of the machine is shown to it.
+/tmp/lamina-UID (for root of a user namespace, the id outside), directories that nobody else may enter. A request is
+one line of JSON, {"layers": [PATH, …]}, base first; the answer is one line, {} or {"error": [DOING, SUBJECT, REASON,
+HINT]}. Mounts of containers have no such socket: what runs in one must not choose what of the machine is shown to it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from lamina.errors import LaminaError, NotFound
 from lamina.linux.mountinfo import mount_points
+from lamina.linux.namespaces import in_first_user_namespace
 
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid: SO_PEERCRED, unix(7)
 _LONGEST = 1 << 22
@@ -134,8 +135,7 @@ def _socket_path(target: str, environ: Mapping[str, str], *, make: bool) -> str:
     if not found:
         raise NotFound("change the layers of", target, "it is no mount of our own driver", "lamina mount --driver fuse")
     uid = os.geteuid()
-    runtime = environ.get("XDG_RUNTIME_DIR", "")
-    folder = "/run/lamina-control" if uid == 0 else f"{runtime}/lamina" if runtime else f"/tmp/lamina-{uid}"
+    folder = _folder(environ.get("XDG_RUNTIME_DIR", ""))
     if make:
         try:
             os.mkdir(folder, 0o700)
@@ -148,6 +148,18 @@ def _socket_path(target: str, environ: Mapping[str, str], *, make: bool) -> str:
     if not stat.S_ISDIR(st.st_mode) or st.st_uid != uid or st.st_mode & 0o077:
         raise LaminaError("use the directory", folder, "others may enter it", f"chmod 700 {folder}, if it is yours")
     return f"{folder}/mount-{found[-1]}"
+
+
+def _folder(runtime: str) -> str:
+    """Return where the sockets of this user lie; root of a user namespace is the user who made it."""
+    if os.geteuid() == 0 and in_first_user_namespace():
+        return "/run/lamina-control"
+    if runtime:
+        return f"{runtime}/lamina"
+    with open("/proc/self/uid_map", encoding="ascii") as file:
+        first = file.readline().split()
+    outer = int(first[1]) if os.geteuid() == int(first[0]) else os.geteuid()
+    return f"/tmp/lamina-{outer or os.geteuid()}"
 
 
 def _remove(path: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import deque
 
 from lamina.runtime.host import OWN
 
@@ -15,13 +16,14 @@ if TYPE_CHECKING:
 def unreadable_names(root: str = "/", *, hidden: tuple[str, ...] = ()) -> Iterator[str]:
     """Yield the paths below `root` that this process may not read, those of directories with a slash at the end.
 
-    What is in such a directory is not known. `hidden` paths and the trees that a container has of its own are left
-    out; links are not followed, and devices, fifos and sockets not asked.
+    What is near the root comes first: that matters to programs, and a deep tree may hold thousands of such names. What
+    is in such a directory is not known. `hidden` paths and the trees that a container has of its own are left out;
+    links are not followed, and devices, fifos and sockets not asked.
     """
     skipped = {*OWN, *hidden}
-    rest = [root]
+    rest = deque([root])
     while rest:
-        directory = rest.pop()
+        directory = rest.popleft()
         if not os.access(directory, os.R_OK | os.X_OK, effective_ids=True):
             yield directory.rstrip("/") + "/"
             continue
@@ -30,15 +32,13 @@ def unreadable_names(root: str = "/", *, hidden: tuple[str, ...] = ()) -> Iterat
                 entries = sorted(listing, key=lambda entry: entry.name)
         except OSError:  # it went away, or its server did
             continue
-        below = []
         for entry in entries:
             if entry.path in skipped:
                 continue
             if entry.is_dir(follow_symlinks=False):
-                below.append(entry.path)
+                rest.append(entry.path)
             elif entry.is_file(follow_symlinks=False) and _is_closed(entry):
                 yield entry.path
-        rest += reversed(below)
 
 
 def _is_closed(entry: os.DirEntry[str]) -> bool:

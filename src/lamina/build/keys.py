@@ -9,6 +9,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
+
+#: A part of a key: its name for people, and its value.
+Part: TypeAlias = tuple[str, str]
 
 _FORMAT = b"lamina build step 1"
 
@@ -18,9 +22,9 @@ BELOW = "the step above"
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key with its parts: (name for people, value)."""
+    """A key with its parts."""
 
-    parts: tuple[tuple[str, str], ...]
+    parts: tuple[Part, ...]
 
     @property
     def text(self) -> str:
@@ -47,7 +51,7 @@ def identity(*words: str) -> str:
     return Key(tuple(("identity", word) for word in words)).text
 
 
-def variables(values: Mapping[str, str], kind: str) -> Iterable[tuple[str, str]]:
+def variables(values: Mapping[str, str], kind: str) -> Iterable[Part]:
     """Yield a part for each variable: its name, and the digest of its value."""
     for name in sorted(values):
         yield f"{kind} {name}", digest(values[name])

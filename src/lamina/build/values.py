@@ -58,6 +58,14 @@ class State:
         return self.settings.working_dir or "/"
 
 
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A tree to take files from: its directories, base first, and the text of the .dockerignore that holds for it."""
+
+    layers: list[str]
+    ignore: str = ""
+
+
 class BuildError(LaminaError):
     """An instruction failed: `status` of the command it ran, `output` the last lines that it said."""
 

@@ -1,0 +1,131 @@
+"""The stages of a build and what they stand on: bases and sources, each an earlier stage, a named context or an image.
+
+A stage that builds on another, or takes files from it, waits here for that one's result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from lamina.build.context import Context
+from lamina.build.dockerfile.expand import Expander
+from lamina.build.dockerfile.instructions import Dockerfile, Stage
+from lamina.build.dockerfile.stages import SCRATCH, base_stage, needed_stages, source_stage, stage_hint
+from lamina.build.keys import Key
+from lamina.build.ops import Take
+from lamina.build.values import BuildOptions, State, Tree, at
+from lamina.errors import NotFound
+from lamina.oci.config import Settings
+from lamina.oci.platform import Platform, parse_platform
+from lamina.store.images import ImageRecord, find_image, image_thing
+from lamina.store.layers import tree_path
+from lamina.store.publish import read_config, things_of
+
+if TYPE_CHECKING:
+    from lamina.store.layout import Layout
+    from lamina.store.staging import Staging
+
+_IMAGE = "docker-image://"
+
+
+class Graph:
+    """Finds what stages stand on; `results` are the stages that are being built, by index, set before any asks."""
+
+    def __init__(  # noqa: PLR0917  # made in one place
+        self,
+        staging: Staging,
+        dockerfile: Dockerfile,
+        context: Context,
+        options: BuildOptions,
+        platform: Platform,
+        global_values: Mapping[str, str],
+    ) -> None:
+        self.results: Mapping[int, Future[State]] = {}
+        self._staging = staging
+        self._layout: Layout = staging.layout
+        self._dockerfile = dockerfile
+        self._context = context
+        self._contexts = options.contexts
+        self._platform = platform
+        self._expander = Expander(global_values, escape=dockerfile.escape)
+        self._images = {stage.index: self._image_of(stage) for stage in dockerfile.stages}
+
+    def needed(self, target: Stage) -> tuple[Stage, ...]:
+        """Return `target` and the stages that it needs, in the order of the file."""
+        return needed_stages(self._dockerfile, target, self._images)
+
+    def base_state(self, stage: Stage) -> State:
+        """Return the state that a stage starts from: an earlier stage's, nothing, or an image's."""
+        self._check_platform(stage)
+        image = self._images[stage.index]
+        earlier = base_stage(self._dockerfile, stage.index, image)
+        if earlier is not None:
+            state = self.results[earlier.index].result()
+            return replace(state, variables=_environment(state.settings), arguments=frozenset(), has_cmd=False)
+        if image.lower() == SCRATCH:
+            return State(below=Key((("image", SCRATCH),)).text)
+        try:
+            record = self._find(image)
+        except NotFound as error:
+            hint = stage_hint(self._dockerfile, image) or error.hint
+            raise at(stage.base, str(error), hint) from error
+        return self._state_of(record)
+
+    def tree_of(self, stage: Stage, take: Take) -> Tree:
+        """Return the tree that `take` names in `stage`: the context, a stage, a named context, or an image."""
+        word = take.from_
+        if word is None:
+            return Tree([self._context.directory], self._context.ignore)
+        earlier = source_stage(self._dockerfile, stage.index, word)
+        if earlier is not None:
+            return self._trees(self.results[earlier.index].result().layers)
+        named = self._contexts.get(word.text)
+        if named is not None and not named.startswith(_IMAGE):
+            return Tree([named])
+        record = self._find(word.text if named is None else named.removeprefix(_IMAGE))
+        return self._trees(tuple(record.layers))
+
+    def _trees(self, layers: tuple[str, ...]) -> Tree:
+        return Tree([tree_path(self._layout, name) for name in layers])
+
+    def _check_platform(self, stage: Stage) -> None:
+        if stage.base.platform is None:
+            return
+        word = self._expander.word(stage.base.platform, stage.base.source)
+        if not self._platform.runs(parse_platform(word.text)):
+            raise at(stage.base, f"--platform={word}: this machine runs {self._platform}, and a build is for it alone")
+
+    def _image_of(self, stage: Stage) -> str:
+        image = self._expander.word(stage.base.image, stage.base.source)
+        if not image.text:
+            raise at(stage.base, "the name of the base image is empty", "give its ARG a value, or a default")
+        return image.text
+
+    def _find(self, name: str) -> ImageRecord:
+        named = self._contexts.get(name, name).removeprefix(_IMAGE)
+        with self._layout.publishing():
+            record = find_image(self._layout, named)
+            self._staging.pin(image_thing(record.manifest), *things_of(record))
+        if record.host:
+            raise NotFound("build on", name, "it is a change of this machine's own root, and runs over `host` only")
+        return record
+
+    def _state_of(self, record: ImageRecord) -> State:
+        config = read_config(self._layout, record.id)
+        shell = config.settings.other.get("Shell")
+        return State(
+            settings=config.settings,
+            layers=tuple(record.layers),
+            history=config.history,
+            below=Key((("image", " ".join(config.diff_ids)),)).text,
+            author=config.author,
+            variables=_environment(config.settings),
+            shell=tuple(str(word) for word in shell) if isinstance(shell, list | tuple) else ("/bin/sh", "-c"),
+        )
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    return dict(entry.partition("=")[::2] for entry in settings.env)

@@ -1,0 +1,162 @@
+"""What an instruction that changes files comes to: an operation, with the parts of its cache key.
+
+Pure: from a stage's state and an expanded instruction to a value. Carrying it out is `carry`'s; the content of what it
+takes, which is part of its key too, is asked for only where the rest of the key is known.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from lamina.build.configure import absolute
+from lamina.build.dockerfile.instructions import Add, Copy, ExecForm, HereDocument, Instruction, Run, Workdir
+from lamina.build.dockerfile.mounts import BindMount, CacheMount, Mount
+from lamina.build.dockerfile.source import Word
+from lamina.build.keys import Part, digest, variables
+from lamina.build.running import arguments_prefix, mount_parts
+from lamina.build.values import State, at
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """Files that an operation takes: of the stage, named context or image `from_`; of the build context if None."""
+
+    from_: Word | None
+    sources: tuple[str, ...]
+    exclude: tuple[str, ...] = ()
+    parents: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOp:
+    """Run a command. `takes` are the files of its bind mounts."""
+
+    step: Run
+    mounts: tuple[Mount, ...]
+    parts: tuple[Part, ...]
+    takes: tuple[Take, ...]
+    created_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyOp:
+    """Copy files to `destination`, which is absolute and ends with a slash where it is to be a directory.
+
+    `owner` is the text of --chown, "0:0" for files of the host, or "" to keep what they have; `mode` that of --chmod.
+    """
+
+    step: Copy | Add
+    take: Take
+    documents: tuple[HereDocument, ...]
+    destination: str
+    owner: str
+    mode: str
+    parts: tuple[Part, ...]
+    created_by: str
+
+    @property
+    def takes(self) -> tuple[Take, ...]:
+        """What it takes, apart from here-documents."""
+        return (self.take,) if self.take.sources else ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkdirOp:
+    """Make the directory `path` where there is none."""
+
+    step: Workdir
+    path: str
+    parts: tuple[Part, ...]
+    created_by: str
+
+    @property
+    def takes(self) -> tuple[Take, ...]:
+        """Nothing."""
+        return ()
+
+
+Operation: TypeAlias = RunOp | CopyOp | WorkdirOp
+
+
+def plan_step(state: State, step: Instruction, mounts: tuple[Mount, ...]) -> Operation:
+    """Return the operation of an expanded instruction; `mounts` are those of a RUN. Raises DockerfileError."""
+    match step:
+        case Run():
+            return _plan_run(state, step, mounts)
+        case Copy():
+            return _plan_copy(state, step, from_=step.from_, parents=step.parents)
+        case Add():
+            return _plan_copy(state, step, from_=None, parents=False)
+        case Workdir(path=path):
+            place = absolute(path.text, state.workdir).rstrip("/") or "/"
+            parts = (("the directory", digest(place)),)
+            return WorkdirOp(step=step, path=place, parts=parts, created_by=f"WORKDIR {place}")
+    raise at(step, f"{step.name} is not known to this version")
+
+
+def take_of(mount: BindMount | CacheMount) -> Take:
+    """Return what a mount shows."""
+    return Take(None if mount.from_ is None else Word(mount.from_), (mount.source or ".",))
+
+
+def _plan_run(state: State, run: Run, mounts: tuple[Mount, ...]) -> RunOp:
+    if run.security != "sandbox":
+        raise at(run, "--security=insecure: a build grants no privileges", "run it with `lamina run --privileged`")
+    if run.devices:
+        raise at(run, "--device: a build shows no devices", "run it with `lamina run --device`")
+    words = run.command.words if isinstance(run.command, ExecForm) else (*state.shell, run.command.text)
+    shown = shlex.join(words[:-1]) + " " + words[-1] if len(words) > 1 else words[0]
+    return RunOp(
+        step=run,
+        mounts=mounts,
+        parts=(
+            ("the command", digest(repr(words) + repr(run.documents))),
+            ("the user", digest(state.settings.user)),
+            ("the working directory", digest(state.workdir)),
+            ("the network", run.network),
+            *_environment_parts(state),
+            *mount_parts(mounts),
+        ),
+        takes=tuple(take_of(mount) for mount in mounts if isinstance(mount, BindMount)),
+        created_by=f"RUN {arguments_prefix(state)}{shown} # buildkit",
+    )
+
+
+def _environment_parts(state: State) -> Iterable[Part]:
+    given = {name: value for name, value in state.variables.items() if name in state.arguments}
+    others = {name: value for name, value in state.variables.items() if name not in state.arguments}
+    yield from variables(given, "build argument")
+    yield from variables(others, "variable")
+
+
+def _plan_copy(state: State, step: Copy | Add, *, from_: Word | None, parents: bool) -> CopyOp:
+    for source in step.sources if isinstance(step, Add) else ():
+        if "://" in source.text or source.text.startswith("git@"):
+            raise at(step, f"{source.text}: this version adds local files only", "fetch it in a RUN")
+    take = Take(from_, tuple(source.text for source in step.sources), tuple(step.exclude), parents)
+    destination = absolute(step.destination.text, state.workdir)
+    if len(step.sources) + len(step.documents) > 1 and not destination.endswith("/"):
+        destination += "/"
+    default_owner = "" if from_ is not None else "0:0"
+    # Names of --chown may stand in the key as written: what they mean is decided by the tree below, whose key is too.
+    owner = step.chown.text if step.chown is not None else default_owner
+    mode = step.chmod.text if step.chmod is not None else ""
+    how = (take.sources, destination, take.exclude, parents, getattr(step, "unpack", None))
+    return CopyOp(
+        step=step,
+        take=take,
+        documents=step.documents,
+        destination=destination,
+        owner=owner,
+        mode=mode,
+        parts=(
+            ("the instruction", f"{step.name} {digest(repr(how))}"),
+            ("--chown", owner),
+            ("--chmod", mode),
+            ("here-documents", digest(repr(step.documents))),
+        ),
+        created_by=f"{step.text} # buildkit",
+    )

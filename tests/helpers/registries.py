@@ -99,6 +99,7 @@ class State:
     tags: dict[str, str] = field(default_factory=dict)  # by tag, the digest of a manifest
     trick: Trick | None = None
     requests: list[Request] = field(default_factory=list)
+    uploads: dict[str, bytearray] = field(default_factory=dict)  # by their names, what has arrived
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def count(self, method: str, part: str) -> int:
@@ -108,7 +109,7 @@ class State:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Serves manifests and blobs of one repository, read-only."""
+    """Serves manifests and blobs of one repository, takes uploads, and answers for referrers."""
 
     protocol_version = "HTTP/1.1"
     state: State
@@ -119,11 +120,49 @@ class Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self._serve(with_body=False)
 
-    def _serve(self, *, with_body: bool) -> None:
+    def do_POST(self) -> None:
+        if not self._tricked():
+            self.body()
+            name = f"u{len(self.state.uploads)}"
+            self.state.uploads[name] = bytearray()
+            self.answer(202, b"", Location=f"{self.path.partition('?')[0]}{name}")
+
+    def do_PATCH(self) -> None:
+        if not self._tricked():
+            self.state.uploads[self._upload()] += self.body()
+            self.answer(202, b"", Location=self.path)
+
+    def do_PUT(self) -> None:
+        if self._tricked():
+            return
+        data = self.body()
+        name = self.path.rpartition("/")[2]
+        if "/manifests/" in self.path:
+            self.state.tags[name] = sha256(data)
+            subject = json.loads(data).get("subject")
+            self._keep(data, {"OCI-Subject": subject["digest"]} if subject else {})
+        else:
+            self._keep(bytes(self.state.uploads.pop(self._upload()) + data), {})
+
+    def body(self) -> bytes:
+        """Read what the client sends."""
+        return self.rfile.read(int(self.headers.get("Content-Length", "0")))
+
+    def _upload(self) -> str:
+        return self.path.partition("?")[0].rpartition("/")[2]
+
+    def _keep(self, data: bytes, headers: dict[str, str]) -> None:
+        self.state.made.blobs[sha256(data)] = data
+        self.answer(201, b"", **headers)
+
+    def _tricked(self) -> bool:
         state = self.state
         with state.lock:
             state.requests.append(Request(self.command, self.path, dict(self.headers)))
-        if state.trick is not None and state.trick(self):
+        return state.trick is not None and state.trick(self)
+
+    def _serve(self, *, with_body: bool) -> None:
+        if self._tricked():
             return
         data, kind = self._find()
         if data is None:
@@ -149,10 +188,24 @@ class Handler(BaseHTTPRequestHandler):
         name = self.path.rpartition("/")[2]
         if self.path == "/v2/":
             return b"{}", "application/json"
+        if "/referrers/" in self.path:
+            return self._referrers(name.partition("?")[0]), "application/vnd.oci.image.index.v1+json"
+        if "/blobs/uploads/" in self.path:
+            return None, "application/json"
         if "/manifests/" in self.path:
             data = self.state.made.blobs.get(self.state.tags.get(name, name))
             return data, json.loads(data).get("mediaType", "") if data else "application/json"
         return self.blob(), "application/octet-stream"
+
+    def _referrers(self, subject: str) -> bytes:
+        listed = []
+        for digest, data in self.state.made.blobs.items():
+            document = json.loads(data) if data.startswith(b"{") else {}
+            if document.get("subject", {}).get("digest") == subject:
+                kind = document.get("artifactType") or document["config"]["mediaType"]
+                entry = {"mediaType": document["mediaType"], "digest": digest, "size": len(data)}
+                listed.append({**entry, "artifactType": kind, "annotations": document.get("annotations", {})})
+        return json.dumps({"schemaVersion": 2, "manifests": listed}).encode()
 
     def answer(self, status: int, data: bytes, kind: str = "application/octet-stream", **headers: str) -> None:
         """Send a whole answer."""

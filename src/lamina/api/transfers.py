@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import BinaryIO
 
 from lamina.api.container import Container
 from lamina.api.image import Image
 from lamina.api.store import Store
 from lamina.errors import InvalidInput
-from lamina.events import OnEvent
+from lamina.events import OnEvent, ignore
 from lamina.ids.worker import Fd
+from lamina.oci.descriptor import Descriptor
 from lamina.oci.platform import Platform, parse_platform, platform_of
 from lamina.oci.reference import Reference, parse_name, parse_reference
 from lamina.store import making
 from lamina.store.containers import uppers_of
 from lamina.store.images import ImageRecord
 from lamina.store.references import list_references, read_reference
+from lamina.transfer.attach import attach_files, referrers_of
 from lamina.transfer.copy import Copying
 from lamina.transfer.credentials import Credentials, login_file, remove_credentials, store_credentials
 from lamina.transfer.load import load_images
@@ -148,6 +150,39 @@ def tags(repository: str) -> list[str]:
         raise InvalidInput("list the tags of", repository, "it is one image, not a repository")
     with open_repository(os.environ, reference, pushing=False) as opened:
         return opened.tags()
+
+
+def referrers(name: str, *, artifact_type: str = "", on_event: OnEvent = ignore) -> list[Descriptor]:
+    """Return what refers to an image at its registry: signatures and the like, of one type if that is given.
+
+    NotFound where the registry has no such image.
+    """
+    reference = parse_reference(name).tagged()
+    return referrers_of(os.environ, reference, artifact_type=artifact_type, on_event=on_event)
+
+
+def attach(
+    name: str,
+    paths: Iterable[str | os.PathLike[str]],
+    *,
+    artifact_type: str,
+    media_type: str = "application/octet-stream",
+    annotations: Mapping[str, str] | None = None,
+    on_event: OnEvent = ignore,
+) -> str:
+    """Send files to the registry of an image as an artifact that refers to it, and return the artifact's digest.
+
+    `media_type` is that of the files; each keeps its name as its title. NotFound where there is no such image, or file.
+    """
+    return attach_files(
+        os.environ,
+        parse_reference(name).tagged(),
+        [os.fspath(path) for path in paths],
+        artifact_type=artifact_type,
+        media_type=media_type,
+        annotations=annotations or {},
+        on_event=on_event,
+    )
 
 
 def login(registry: str, username: str, password: str) -> str:

@@ -15,6 +15,8 @@ CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 LAYER_GZIP = LAYER + "+gzip"
 LAYER_ZSTD = LAYER + "+zstd"
+#: The blob `{}`: for a config that nobody needs (manifest.md, "Guidance for an Empty Descriptor").
+EMPTY = "application/vnd.oci.empty.v1+json"
 
 DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
@@ -40,6 +42,7 @@ LAYER_COMPRESSION: Mapping[str, str] = {
 
 INDEX_TYPES = frozenset({INDEX, DOCKER_INDEX})
 MANIFEST_TYPES = frozenset({MANIFEST, DOCKER_MANIFEST})
+CONFIG_TYPES = frozenset({CONFIG, DOCKER_CONFIG})
 
 
 @dataclass(frozen=True, slots=True)

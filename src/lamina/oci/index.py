@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from lamina.oci.descriptor import INDEX, INDEX_TYPES, Descriptor, read_descriptor
@@ -21,6 +21,9 @@ class Index:
 
     media_type: str
     manifests: tuple[Descriptor, ...]
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    artifact_type: str = ""
+    subject: Descriptor | None = None
     raw: bytes = field(default=b"", repr=False, compare=False)
 
     def choose(self, platform: Platform) -> Descriptor | None:
@@ -43,11 +46,13 @@ def parse_index(raw: bytes, what: str = "the index") -> Index:
     manifests = fields.children("manifests")
     if manifests is None:
         fields.refuse("manifests", "is missing")
-    return Index(media_type, tuple(read_descriptor(manifest) for manifest in manifests), raw)
+    subject = read_descriptor(fields.child("subject")) if fields.has("subject") else None
+    listed = tuple(read_descriptor(manifest) for manifest in manifests)
+    return Index(media_type, listed, fields.text_map("annotations"), fields.text("artifactType"), subject, raw)
 
 
 def make_index(manifests: Iterable[Descriptor]) -> Index:
     """Return a new OCI index of `manifests`, in their order, with its bytes."""
     listed = tuple(manifests)
     document = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [manifest.to_object() for manifest in listed]}
-    return Index(INDEX, listed, encode_json(document))
+    return Index(INDEX, listed, raw=encode_json(document))

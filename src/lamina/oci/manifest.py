@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lamina.errors import InvalidInput
-from lamina.oci.descriptor import INDEX_TYPES, LAYER_COMPRESSION, MANIFEST, MANIFEST_TYPES, Descriptor, read_descriptor
+from lamina.oci.descriptor import (
+    CONFIG_TYPES,
+    INDEX_TYPES,
+    LAYER_COMPRESSION,
+    MANIFEST,
+    MANIFEST_TYPES,
+    Descriptor,
+    read_descriptor,
+)
 from lamina.oci.document import Fields, encode_json, parse_json, without_empty
 
 
@@ -18,7 +26,20 @@ class Manifest:
     config: Descriptor
     layers: tuple[Descriptor, ...]
     annotations: Mapping[str, str] = field(default_factory=dict)
+    artifact_type: str = ""
+    subject: Descriptor | None = None
     raw: bytes = field(default=b"", repr=False, compare=False)
+
+    @property
+    def kind(self) -> str:
+        """What it is of: its artifact type, else the type of its config (distribution-spec, "Listing Referrers")."""
+        return self.artifact_type or self.config.media_type
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it is an image of file system layers, which can be unpacked, and not an artifact."""
+        layers = all(layer.media_type in LAYER_COMPRESSION for layer in self.layers)
+        return layers and not self.artifact_type and self.config.media_type in CONFIG_TYPES
 
 
 def parse_manifest(raw: bytes, what: str = "the manifest") -> Manifest:
@@ -44,16 +65,34 @@ def parse_any_manifest(raw: bytes, what: str) -> Manifest:
         fields.refuse("mediaType", f"is {media_type!r}, which is no image manifest")
     config = read_descriptor(fields.child("config"))
     layers = tuple(read_descriptor(layer) for layer in fields.children("layers") or ())
-    return Manifest(media_type, config, layers, fields.text_map("annotations"), raw)
+    subject = read_descriptor(fields.child("subject")) if fields.has("subject") else None
+    return Manifest(
+        media_type, config, layers, fields.text_map("annotations"), fields.text("artifactType"), subject, raw
+    )
 
 
-def make_manifest(config: Descriptor, layers: tuple[Descriptor, ...], annotations: Mapping[str, str]) -> Manifest:
-    """Return a new OCI manifest of `config` and `layers`, base first, with its bytes."""
+def make_manifest(
+    config: Descriptor,
+    layers: tuple[Descriptor, ...],
+    annotations: Mapping[str, str],
+    *,
+    artifact_type: str = "",
+    subject: Descriptor | None = None,
+) -> Manifest:
+    """Return a new OCI manifest of `config` and `layers`, base first, with its bytes.
+
+    With `subject` it is attached to another manifest, which it is about.
+    """
+    more = {
+        "annotations": dict(annotations),
+        "artifactType": artifact_type,
+        "subject": subject.to_object() if subject else None,
+    }
     document = {
         "schemaVersion": 2,
         "mediaType": MANIFEST,
         "config": config.to_object(),
         "layers": [layer.to_object() for layer in layers],
-        **without_empty({"annotations": dict(annotations)}),
+        **without_empty(more),
     }
-    return Manifest(MANIFEST, config, layers, dict(annotations), encode_json(document))
+    return Manifest(MANIFEST, config, layers, dict(annotations), artifact_type, subject, encode_json(document))

@@ -7,7 +7,6 @@ diff id.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 
 from lamina.errors import InvalidInput
@@ -71,7 +70,7 @@ class DockerArchiveSource:
             compression = sniff(file.read(min(6, section.size)))
         if compression not in _LAYER_TYPES:
             raise InvalidInput("use", f"a layer of {self._what}", f"it is compressed with {compression}")
-        digest = BlobDigest(diff_id if compression == "none" else _hash(section))
+        digest = BlobDigest(diff_id) if compression == "none" else section.digest()
         self._blobs[digest] = section
         return Descriptor(_LAYER_TYPES[compression], digest, section.size)
 
@@ -85,10 +84,3 @@ class DockerArchiveSource:
         if section is None:
             raise InvalidInput("read", self._what, f"it has no member {name!r}")
         return section
-
-
-def _hash(section: Section) -> str:
-    digest = hashlib.sha256()
-    for piece in section.pieces():
-        digest.update(piece)
-    return f"sha256:{digest.hexdigest()}"

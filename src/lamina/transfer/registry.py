@@ -26,6 +26,7 @@ from lamina.oci.descriptor import (
 from lamina.oci.digest import BlobDigest, check_digest, digest_of
 from lamina.oci.document import MAX_DOCUMENT, Fields, parse_json
 from lamina.oci.reference import Reference
+from lamina.transfer import referrers
 from lamina.transfer.auth import Authorizer
 from lamina.transfer.content import Blob, check_document, verified
 from lamina.transfer.endpoints import Endpoint
@@ -84,7 +85,7 @@ class Repository:
         """Check that the registry accepts who one is; LaminaError where it does not."""
         self._scope = ""
         self.greet()
-        response = self._request("GET", "/v2/")
+        response = self.request("GET", "/v2/")
         if response.status != 200:
             raise self._error("log in at", response)
         drain(response)
@@ -128,8 +129,8 @@ class Repository:
         return self._manifests[reference]
 
     def _fetch_manifest(self, reference: str) -> tuple[Descriptor, bytes]:
-        path = self._path(f"manifests/{reference}")
-        response = self._request("GET", path, headers={"Accept": _ACCEPTED})
+        path = self.path(f"manifests/{reference}")
+        response = self.request("GET", path, headers={"Accept": _ACCEPTED})
         if response.status != 200:
             raise self._error("pull", response, f"{self._name}{'@' if ':' in reference else ':'}{reference}")
         what = f"the manifest {reference} of {self._name}"
@@ -142,33 +143,45 @@ class Repository:
     def fetch(self, descriptor: Descriptor, offset: int) -> Response:
         """Ask for a blob from `offset` on."""
         headers = {"Range": f"bytes={offset}-{descriptor.size - 1}"} if offset else {}
-        return self._request("GET", self._path(f"blobs/{descriptor.digest}"), headers=headers)
+        return self.request("GET", self.path(f"blobs/{descriptor.digest}"), headers=headers)
 
     def error(self, doing: str, response: Response) -> LaminaError:
         """Return what an answer that was not wanted means."""
         return self._error(doing, response)
 
+    def index_or_none(self, tag: str) -> bytes | None:
+        """Return the index that has this tag, None where there is none."""
+        try:
+            descriptor, data = self._fetch_manifest(tag)
+        except NotFound:
+            return None
+        return data if descriptor.media_type in INDEX_TYPES else None
+
     def tags(self) -> list[str]:
         """Return the tags of the repository in the registry's order."""
         self.greet()
         found: list[str] = []
-        path = self._path("tags/list")
+        path = self.path("tags/list")
         while path:
-            response = self._request("GET", path)
+            response = self.request("GET", path)
             if response.status != 200:
                 raise self._error("list the tags of", response)
             link = response.headers.get("Link", "")
             data = read_all(response, _MAX_TAGS, f"the tags of {self._name}")
             document = parse_json(data[: MAX_DOCUMENT + 1], f"the tags of {self._name}")
             found += Fields(document, f"the tags of {self._name}").texts("tags") or ()
-            path = _next_page(self._base + path, link)
+            path = self.next_page(path, link)
         return list(dict.fromkeys(found))
+
+    def next_page(self, path: str, link: str) -> str:
+        """Return where the list that `path` began goes on, by the Link header of its answer; "" at its end."""
+        return _next_page(self._base + path, link)
 
     # Sink
 
     def has(self, descriptor: Descriptor) -> bool:
         """Tell whether the registry has the blob in this repository."""
-        response = self._request("HEAD", self._path(f"blobs/{descriptor.digest}"))
+        response = self.request("HEAD", self.path(f"blobs/{descriptor.digest}"))
         drain(response)
         return response.status == 200
 
@@ -188,13 +201,25 @@ class Repository:
                 return
 
     def put_manifest(self, descriptor: Descriptor, data: bytes, names: Sequence[Reference] | None) -> None:
-        """Send a manifest or index, under the tags of `names` or its digest."""
+        """Send a manifest or index, under the tags of `names` or its digest.
+
+        Where it has a subject, it is among the referrers of that afterwards, whatever the registry knows of such.
+        """
+        subject = referrers.subject_of(descriptor, data)
+        noted = subject is None
         for tag in [name.tag for name in names or () if name.tag] or [descriptor.digest]:
-            path = self._path(f"manifests/{tag}")
-            response = self._request("PUT", path, headers={"Content-Type": descriptor.media_type}, body=lambda: data)
-            if response.status not in (200, 201, 202):
-                raise self._error("push", response)
-            drain(response)
+            noted |= bool(self.send_manifest(tag, descriptor.media_type, data).get("OCI-Subject"))
+        if subject is not None and not noted:
+            referrers.note(self, subject, descriptor, data)
+
+    def send_manifest(self, tag: str, media_type: str, data: bytes) -> Mapping[str, str]:
+        """Send a manifest under one tag or its digest, and return the headers of the answer."""
+        path = self.path(f"manifests/{tag}")
+        response = self.request("PUT", path, headers={"Content-Type": media_type}, body=lambda: data)
+        if response.status not in (200, 201, 202):
+            raise self._error("push", response)
+        drain(response)
+        return response.headers
 
     def _begin(self, descriptor: Descriptor) -> str:
         """Begin an upload and return where to; "" where the blob is there now."""
@@ -202,7 +227,7 @@ class Repository:
         other = self._mounts.get(descriptor.digest)
         if other:
             query = f"?mount={quote(descriptor.digest, safe=':')}&from={quote(other)}"
-        response = self._request("POST", self._path("blobs/uploads/") + query, body=lambda: b"")
+        response = self.request("POST", self.path("blobs/uploads/") + query, body=lambda: b"")
         if response.status == 201 and other:
             drain(response)
             return ""
@@ -222,10 +247,10 @@ class Repository:
         digest = f"digest={quote(descriptor.digest, safe=':')}"
         if descriptor.size <= _MONOLITHIC:
             data = b"".join(verified(blob, descriptor))
-            response = self._request("PUT", _with_query(location, digest), headers=kind, body=lambda: data)
+            response = self.request("PUT", _with_query(location, digest), headers=kind, body=lambda: data)
         else:
             location = self._stream(location, descriptor, blob)
-            response = self._request("PUT", _with_query(location, digest), headers=kind, body=lambda: b"")
+            response = self.request("PUT", _with_query(location, digest), headers=kind, body=lambda: b"")
         if response.status not in (201, 204):
             raise self._error("push to", response)
         drain(response)
@@ -238,7 +263,7 @@ class Repository:
             if offset:
                 headers["Content-Range"] = f"{offset}-{descriptor.size - 1}"
             try:
-                response = self._request(
+                response = self.request(
                     "PATCH", location, headers=headers, body=partial(_from, blob, descriptor, offset), retry=False
                 )
                 if response.status in (202, 204):
@@ -255,7 +280,7 @@ class Repository:
 
     def _progress(self, location: str) -> tuple[str, int]:
         """Ask how much of an upload has arrived (distribution specification, "Resuming an interrupted push")."""
-        response = self._request("GET", location)
+        response = self.request("GET", location)
         if response.status != 204:
             drain(response)
             raise Unreachable(location, "it has forgotten the upload")
@@ -264,10 +289,11 @@ class Repository:
 
     # Requests
 
-    def _path(self, rest: str) -> str:
+    def path(self, rest: str) -> str:
+        """Return where `rest` of this repository is at its host."""
         return f"/v2/{self._endpoint.repository}/{rest}"
 
-    def _request(
+    def request(
         self,
         method: str,
         path: str,
@@ -276,6 +302,7 @@ class Repository:
         body: Body | None = None,
         retry: bool = True,
     ) -> Response:
+        """Ask the registry for `path`, as who one is; the answer is as `Http.request` returns it."""
         self.greet()
         url = urljoin(self._base, path)
         trusted = urlsplit(url)[:2] == urlsplit(self._base)[:2]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from lamina.errors import InvalidInput
+from lamina.oci.digest import BlobDigest
 
 #: How many bytes go from hand to hand at once.
 PIECE = 1 << 18
@@ -41,6 +43,13 @@ class Section:
                     raise InvalidInput("read", self.path, "it is shorter than it was")
                 left -= len(piece)
                 yield piece
+
+    def digest(self) -> BlobDigest:
+        """Read all bytes and return their digest."""
+        digest = hashlib.sha256()
+        for piece in self.pieces():
+            digest.update(piece)
+        return BlobDigest(f"sha256:{digest.hexdigest()}")
 
     def read(self, most: int, what: str) -> bytes:
         """Return all bytes; InvalidInput naming `what` where there are more than `most`."""

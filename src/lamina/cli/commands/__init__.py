@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Directories over each other", ("mount", "remount", "umount", "upper", "mount-helper")),
     ("Images", ("build", "import", "bootstrap", "images", "tag", "inspect", "history", "show", "rmi")),
-    ("Images in and out", ("pull", "push", "load", "save", "export", "copy", "tags", "login", "logout")),
+    (
+        "Images in and out",
+        ("pull", "push", "load", "save", "export", "copy", "tags", "attach", "referrers", "login", "logout"),
+    ),
     ("Containers", ("run", "ps", "diff", "commit", "rm")),
     ("The store and this program", ("prune", "store", "completion", "help")),
 )

@@ -1,7 +1,5 @@
 """`python -m lamina` is the command `lamina`."""
 
-import sys
+from lamina.cli.main import program
 
-from lamina.cli.main import main
-
-sys.exit(main())
+program()

@@ -6,7 +6,10 @@ command line draws bars and lines from these; nothing here prints.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeAlias
 
 
 class Event:
@@ -32,7 +35,7 @@ class Event:
         return f"Event({', '.join(f'{name}={getattr(self, name)!r}' for name in self.__slots__)})"
 
 
-OnEvent = Callable[[Event], None]
+OnEvent: TypeAlias = "Callable[[Event], None]"
 
 
 def ignore(event: Event) -> None:

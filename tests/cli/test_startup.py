@@ -29,7 +29,7 @@ HEAVY = {
     "typing",
     "urllib",
 }
-_MAIN = "import sys; from lamina.cli.main import main; sys.exit(main())"
+_MAIN = "from lamina.cli.main import program; program()"
 
 
 def loaded(lamina: Lamina, *words: str) -> set[str]:

@@ -40,7 +40,7 @@ class Context:
 
     def store(self) -> Store:
         """Open the store; file jobs run in this process, which has one thread."""
-        from lamina.api import Store
+        from lamina.api.store import Store
         from lamina.ids.worker import Here
 
         return Store(self.root, worker=Here)

@@ -155,7 +155,7 @@ def why_refused(error: OSError) -> tuple[str, str]:
 def _setting(path: str, field: str = "") -> str:
     """Return a kernel setting as text, or the named field of a status file; empty where there is none."""
     try:
-        with open(path, encoding="ascii", errors="replace") as file:
+        with open(path, encoding="utf-8", errors="replace") as file:
             text = file.read()
     except OSError:
         return ""

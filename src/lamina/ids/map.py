@@ -114,7 +114,7 @@ def choose(uid: int, gid: int) -> IdMap:
 def _more_than_one_id() -> bool:
     """Tell whether root has other ids beside its own: not in a user namespace that somebody made with one."""
     try:
-        with open("/proc/self/uid_map", encoding="ascii") as file:
+        with open("/proc/self/uid_map", encoding="utf-8") as file:
             return sum(int(line.split()[2]) for line in file) > 1
     except FileNotFoundError:  # a kernel without user namespaces
         return True

@@ -46,10 +46,12 @@ def effective_set() -> frozenset[int]:
     return frozenset(n for n in range(64) if bits >> n & 1)
 
 
-def drop_bounding(keep: frozenset[int]) -> None:
-    """Take everything but `keep` out of the bounding set, for good. Needs CAP_SETPCAP."""
-    for capability in bounding_set() - keep:
+def drop_bounding(keep: frozenset[int]) -> frozenset[int]:
+    """Take everything but `keep` out of the bounding set, for good; return what is left. Needs CAP_SETPCAP."""
+    before = bounding_set()
+    for capability in before - keep:
         call("prctl", _PR_CAPBSET_DROP, capability, 0, 0, 0)
+    return before & keep
 
 
 def capset(effective: frozenset[int], permitted: frozenset[int], inheritable: frozenset[int]) -> None:

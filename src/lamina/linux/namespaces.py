@@ -29,7 +29,7 @@ def sethostname(name: str) -> None:
 def in_first_user_namespace() -> bool:
     """Tell whether the calling process is in the user namespace in which the machine was started: it has all ids."""
     try:
-        with open("/proc/self/uid_map", encoding="ascii") as file:
+        with open("/proc/self/uid_map", encoding="utf-8") as file:
             return file.read().split() == ["0", "0", "4294967295"]
     except FileNotFoundError:  # a kernel without user namespaces
         return True

@@ -204,7 +204,7 @@ class Child:
         if self.what.fake_owners:
             machine = seccomp.machine()
             seccomp.install(seccomp.compile_rules(FAKE_OWNERS, machine))
-        capability.drop_bounding(keep)
+        left = capability.drop_bounding(keep)
         try:
             os.setgroups(user.groups)
             os.setresgid(user.gid, user.gid, user.gid)
@@ -212,7 +212,7 @@ class Child:
         except OSError as error:
             raise _no_such_id(user, error) from error
         process.set_parent_death_signal(signals.SIGKILL)  # a change of user cleared it
-        mine = keep & capability.bounding_set() if user.uid == 0 else frozenset()
+        mine = left if user.uid == 0 else frozenset()
         capability.capset(mine, mine, frozenset())
         if self.what.no_new_privileges:
             process.set_no_new_privileges()

@@ -160,6 +160,7 @@ class _Start:
             try:
                 if self.what.inner_map:
                     self._write_map(first, report, go_on)
+                _load_removal()
                 made, notes, driver = self._await_execution(report, ours)
             except BaseException:
                 go_on.close()
@@ -212,7 +213,7 @@ class _Start:
 
     def _await_end(self, first: int) -> int:
         pid_file = os.path.join(self.what.directory, "pid")
-        with open(pid_file, "w", encoding="ascii") as file:
+        with open(pid_file, "w", encoding="utf-8") as file:
             file.write(f"{self.pid}\n")
         self.executed = True
         for signal in self.early:
@@ -255,3 +256,9 @@ class _Start:
             os.kill(self.pid, signal)
         except ProcessLookupError:
             pass
+
+
+def _load_removal() -> None:
+    """Load what removes a container, while its processes put its tree together on another processor."""
+    import lamina.layer.remove
+    import lamina.store.discard  # noqa: F401  # to be in sys.modules is what they are wanted for

@@ -80,7 +80,7 @@ class Staging:
 
         The caller holds `layout.publishing()`, and looks whether the thing exists only after pinning it.
         """
-        with open(f"{self.path}/pins", "a", encoding="ascii") as file:
+        with open(f"{self.path}/pins", "a", encoding="utf-8") as file:
             file.writelines(f"{thing}\n" for thing in things)
 
     def publish_file(self, thing: str, data: bytes, *, sync: bool = True) -> None:

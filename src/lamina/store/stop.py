@@ -29,7 +29,7 @@ def kill_container(*, directory: str) -> None:
 def _kill(pid_file: str) -> None:
     # Written once the command runs, and removed before the lock is let go: while both are there, the pid is its own.
     try:
-        with open(pid_file, encoding="ascii") as file:
+        with open(pid_file, encoding="utf-8") as file:
             pid = int(file.read())
         os.kill(pid, signal.SIGKILL)
     except (FileNotFoundError, ProcessLookupError, ValueError):

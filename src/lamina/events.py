@@ -31,8 +31,13 @@ class Event:
         self.text = text
         self.finished = finished
 
+    def fields(self) -> dict[str, object]:
+        """Return everything that the event says, by name."""
+        kinds = (kind for kind in reversed(type(self).__mro__) if issubclass(kind, Event))
+        return {name: getattr(self, name) for kind in kinds for name in kind.__slots__}
+
     def __repr__(self) -> str:
-        return f"Event({', '.join(f'{name}={getattr(self, name)!r}' for name in self.__slots__)})"
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.fields().items())})"
 
 
 OnEvent: TypeAlias = "Callable[[Event], None]"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from lamina.api.image import Image
 from lamina.api.surroundings import now
 from lamina.build.context import open_directory
+from lamina.build.progress import Progress
 from lamina.build.solve import build as solve
 from lamina.build.values import BuildOptions
 from lamina.oci.platform import platform_of
@@ -58,6 +59,6 @@ def build(
         open_directory(context, dockerfile),
         options,
         platform=platform_of(os.uname().machine),
-        on_event=on_event,
+        progress=Progress(on_event),
     )
     return Image(store, record, name=tags[0] if tags else "")

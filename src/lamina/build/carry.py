@@ -10,6 +10,7 @@ from lamina.build import files
 from lamina.build.dockerfile.instructions import Add
 from lamina.build.dockerfile.mounts import BindMount, CacheMount
 from lamina.build.ops import CopyOp, Operation, RunOp, Take, WorkdirOp, take_of
+from lamina.build.progress import Step
 from lamina.build.running import run_step
 from lamina.build.values import BuildOptions, State, Tree
 from lamina.overlay.format import USER
@@ -28,10 +29,9 @@ class Site(Protocol):
     layout: Layout
     worker: Worker
     options: BuildOptions
+    progress: Step
 
     def tree_of(self, take: Take) -> Tree: ...
-
-    def say(self, line: str) -> None: ...
 
 
 def carry_out(site: Site, operation: Operation, state: State, directory: str) -> list[str]:
@@ -70,7 +70,7 @@ class _Carrier:
             options=site.options,
             directory=self._directory,
             materialize=self._materialize,
-            on_line=site.say,
+            on_line=site.progress.output,
         )
 
     def copy(self, operation: CopyOp) -> None:

@@ -57,6 +57,12 @@ class Graph:
         """Return `target` and the stages that it needs, in the order of the file."""
         return needed_stages(self._dockerfile, target, self._images)
 
+    def base_image(self, stage: Stage) -> str | None:
+        """Return the image that a stage starts from, or None where it is an earlier stage or nothing."""
+        image = self._images[stage.index]
+        earlier = base_stage(self._dockerfile, stage.index, image)
+        return None if earlier is not None or image.lower() == SCRATCH else image
+
     def base_state(self, stage: Stage) -> State:
         """Return the state that a stage starts from: an earlier stage's, nothing, or an image's."""
         self._check_platform(stage)

@@ -20,9 +20,9 @@ from lamina.build.dockerfile.stages import target_stage
 from lamina.build.graph import Graph
 from lamina.build.image import make_image
 from lamina.build.ops import Take
+from lamina.build.progress import Progress
 from lamina.build.stage import StageBuilder
 from lamina.build.values import BuildOptions, State, Tree
-from lamina.events import Event, OnEvent
 from lamina.store.staging import Staging
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def build(
     options: BuildOptions,
     *,
     platform: Platform,
-    on_event: OnEvent,
+    progress: Progress,
 ) -> ImageRecord:
     """Build the image that a Dockerfile describes, name it, and return its record.
 
@@ -49,8 +49,9 @@ def build(
     dockerfile = parse(source.dockerfile, source.name)
     target = target_stage(dockerfile, options.target)
     with Staging(layout) as staging:
-        state = Build(staging, worker, dockerfile, target, source.context, options, platform, on_event).run()
-        return make_image(staging, state, options, platform)
+        state = Build(staging, worker, dockerfile, target, source.context, options, platform, progress).run()
+        with progress.step("exporting to image"):
+            return make_image(staging, state, options, platform)
 
 
 def check_input(source: Input, options: BuildOptions, platform: Platform) -> Report:
@@ -77,7 +78,7 @@ class Build:
         context: Context,
         options: BuildOptions,
         platform: Platform,
-        on_event: OnEvent,
+        progress: Progress,
     ) -> None:
         self.layout = staging.layout
         self.worker = worker
@@ -89,14 +90,13 @@ class Build:
         self._target = target
         self._graph = Graph(staging, dockerfile, context, options, platform, self.global_values)
         self._turns = threading.Semaphore(options.jobs)
-        self._telling = threading.Lock()
-        self._on_event = on_event
+        self.progress = progress
 
     def run(self) -> State:
         """Run the stages, and return the target's state."""
         if self.layout.single_id:
             text = "one id is all there is: owners other than root are lost in what this build makes"
-            self.on_event(Event("build", "build", text=text))
+            self.progress.note(text)
         stages = self._graph.needed(self._target)
         with ThreadPoolExecutor(len(stages), "lamina-stage") as pool:
             # All futures exist before the first stage asks for another's.
@@ -121,10 +121,9 @@ class Build:
         """Return what a step holds while it is carried out."""
         return self._turns
 
-    def on_event(self, event: Event) -> None:
-        """Pass an event on, one at a time."""
-        with self._telling:
-            self._on_event(event)
+    def base_image(self, stage: Stage) -> str | None:
+        """Return the image that a stage starts from, or None where it is an earlier stage or nothing."""
+        return self._graph.base_image(stage)
 
     def base_state(self, stage: Stage) -> State:
         """Return the state that a stage starts from."""

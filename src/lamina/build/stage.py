@@ -14,13 +14,14 @@ from lamina.build import files
 from lamina.build.carry import carry_out
 from lamina.build.configure import configure, take_triggers, with_history
 from lamina.build.dockerfile.expand import Expander
-from lamina.build.dockerfile.instructions import Instruction, Run, Stage
+from lamina.build.dockerfile.instructions import Add, Copy, Instruction, Run, Stage, Workdir
 from lamina.build.dockerfile.parse import parse_trigger
 from lamina.build.keys import BELOW, Key, Part, differences, identity
 from lamina.build.ops import Operation, Take, WorkdirOp, plan_step
+from lamina.build.progress import Progress, Step
 from lamina.build.values import BuildOptions, State, Tree, at
 from lamina.errors import InvalidInput
-from lamina.events import Event, ignore
+from lamina.events import ignore
 from lamina.layer import jobs
 from lamina.oci.timestamp import format_time
 from lamina.store import making
@@ -42,13 +43,14 @@ class Surroundings(Protocol):
     staging: Staging
     options: BuildOptions
     escape: str
+    progress: Progress
     global_values: dict[str, str]
+
+    def base_image(self, stage: Stage) -> str | None: ...
 
     def base_state(self, stage: Stage) -> State: ...
 
     def tree_of(self, stage: Stage, take: Take) -> Tree: ...
-
-    def on_event(self, event: Event) -> None: ...
 
     def turn(self) -> AbstractContextManager[object]: ...
 
@@ -63,28 +65,43 @@ class StageBuilder:
         self._build = build
         self._stage = stage
         self._number = 0
+        self._shown = 0
+        self._count = int(build.base_image(stage) is not None) + sum(map(_is_shown, stage.instructions))
+        self.progress: Step  # the step that is carried out
         self._created = format_time(build.options.created)
 
     def run(self) -> State:
         """Return the state after the last instruction. Raises BuildError, DockerfileError, and what the parts raise."""
-        state = self._build.base_state(self._stage)
+        state = self._base_state()
         triggers, settings = take_triggers(state.settings)
         state = replace(state, settings=settings)
         inherited = [parse_trigger(trigger, f"ONBUILD of {self._stage.base.image}") for trigger in triggers]
+        self._count += sum(map(_is_shown, inherited))
         instructions = [*inherited, *self._stage.instructions]
         for number, instruction in enumerate(instructions, 1):
             self._number = number
-            self.say(f"[{self._stage.label} {number}/{len(instructions)}] {_first_line(instruction)}")
-            state = self._step(state, instruction)
+            if not _is_shown(instruction):
+                state = self._step(state, instruction)
+                continue
+            with self._new_step(_first_line(instruction)) as self.progress:
+                state = self._step(state, instruction)
         return state
+
+    def _base_state(self) -> State:
+        """Return what FROM stands for: where that is an image, it is a step, too."""
+        image = self._build.base_image(self._stage)
+        if image is None:
+            return self._build.base_state(self._stage)
+        with self._new_step(f"FROM {image}"):
+            return self._build.base_state(self._stage)
+
+    def _new_step(self, title: str) -> Step:
+        self._shown += 1
+        return self._build.progress.step(title, stage=self._stage.label, number=self._shown, count=self._count)
 
     def tree_of(self, take: Take) -> Tree:
         """Return the tree that an operation takes files from."""
         return self._build.tree_of(self._stage, take)
-
-    def say(self, line: str) -> None:
-        """Tell a line about this stage, or of what its commands say."""
-        self._build.on_event(Event("build", self._stage.label, text=line))
 
     def _step(self, state: State, written: Instruction) -> State:
         expander = Expander(state.variables, escape=self._build.escape)
@@ -113,7 +130,7 @@ class StageBuilder:
         key = Key(((BELOW, state.below), *operation.parts, *self._content_parts(operation)))
         record = None if self.options.no_cache else find_step(build.staging, key.text)
         if record is not None:
-            self.say("CACHED")
+            self.progress.cached()
         else:
             identities = (
                 identity(self.options.target or "", self._stage.label, str(self._number)),
@@ -147,7 +164,10 @@ class StageBuilder:
             )
         finally:
             build.worker.call(jobs.remove_tree, path=directory)
-        return layer.name if layer.entries else ""
+        if not layer.entries:
+            return ""
+        self.progress.made(layer.content)
+        return layer.name
 
     def _content_parts(self, operation: Operation) -> list[Part]:
         """Return the modes and contents of what an operation takes."""
@@ -176,9 +196,14 @@ class StageBuilder:
             record = read_step(self.layout, before) if before else None
             if record is not None:
                 found = differences(record.parts, key.texts()) or ["its layer is gone"]
-                self.say("not from the cache: " + "; ".join(found))
+                self.progress.note("not from the cache: " + "; ".join(found))
                 return
-        self.say("not from the cache: no earlier run of this step is known")
+        self.progress.note("not from the cache: no earlier run of this step is known")
+
+
+def _is_shown(instruction: Instruction) -> bool:
+    """Tell whether an instruction is a step: those that only change the config take no time."""
+    return isinstance(instruction, Run | Copy | Add | Workdir)
 
 
 def _first_line(instruction: Instruction) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from lamina.api import Store
-    from lamina.cli.progress import Watch
+    from lamina.cli.progress import Display, Watch
 
 _PLAIN_WIDTH = 80  # columns where no terminal tells
 
@@ -58,7 +58,7 @@ class Context:
         if self.verbose:
             self.note(line)
 
-    def progress(self, form: str = "auto") -> Watch:
+    def progress(self, form: str | Display = "auto") -> Watch:
         """Return what shows the events of long work, `with context.progress() as on_event`; `form` is `Watch`'s."""
         from lamina.cli.progress import Watch
 

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from lamina.cli.context import Context
     from lamina.events import Event
 
-    class _Display(Protocol):
+    class Display(Protocol):
+        """Shows events one after the other, until it is closed."""
+
         def show(self, event: Event) -> None: ...
 
         def close(self) -> None: ...
@@ -42,13 +44,16 @@ class Watch:
     Inside the block SIGINT, SIGTERM and SIGHUP raise `Terminated`, so that temporary files go; then the process ends
     with the status that the signal would have given it.
 
-    `form` is "auto" (bars on a terminal, lines elsewhere), "plain" (lines) or "rawjson" (an object a line).
+    `form` is "auto" (bars on a terminal, lines elsewhere), "plain" (lines), "rawjson" (an object a line), or a display
+    of its own.
     """
 
-    def __init__(self, context: Context, form: str = "auto") -> None:
-        self._display: _Display
-        if form == "rawjson":
-            self._display = _Objects(context)
+    def __init__(self, context: Context, form: str | Display = "auto") -> None:
+        self._display: Display
+        if not isinstance(form, str):
+            self._display = form
+        elif form == "rawjson":
+            self._display = Objects(context)
         elif form == "auto" and context.err.isatty() and not context.verbose:
             self._display = _Bars(context)
         else:
@@ -79,16 +84,17 @@ class Watch:
         raise Terminated
 
 
-class _Objects:
+class Objects:
     """Every event as JSON on a line of its own: docs/reference/json.md."""
 
     def __init__(self, context: Context) -> None:
         self._err = context.err
 
     def show(self, event: Event) -> None:
+        """Write an event."""
         import json
 
-        fields = {name.capitalize(): getattr(event, name) for name in event.__slots__}
+        fields = {name.capitalize(): value for name, value in event.fields().items()}
         self._err.write(json.dumps(fields) + "\n")
         self._err.flush()
 

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
 
     from lamina.cli.context import Context
     from lamina.cli.options import Arguments
-    from lamina.events import Event
 
 
 def _run(context: Context, arguments: Arguments) -> int:
@@ -18,38 +17,37 @@ def _run(context: Context, arguments: Arguments) -> int:
 
     from lamina.build.dockerfile.source import DockerfileError
     from lamina.build.values import BuildError
+    from lamina.cli.build_progress import make_display
     from lamina.cli.run_options import parse_add_host
 
-    def tell(event: Event) -> None:
-        if arguments.text("progress") != "quiet":
-            context.err.write(f"{event.subject}: {event.text}\n")
-
     environ = context.environ
+    form = arguments.text("progress") or "auto"
     if arguments.flag("check"):
         return _check(context, arguments)
     try:
-        image = context.store().build(
-            arguments.positionals[0],
-            tag=arguments.texts("tag"),
-            dockerfile=arguments.text("file") or None,
-            target=arguments.text("target") or None,
-            build_args=_pairs(arguments.texts("build-arg"), environ),
-            contexts=_pairs(arguments.texts("build-context"), {}),
-            labels=_pairs(arguments.texts("label"), {}),
-            secrets=dict(_secret(text, os.getcwd()) for text in arguments.texts("secret")),
-            ssh=dict(_agent(text, environ.get("SSH_AUTH_SOCK", "")) for text in arguments.texts("ssh")),
-            add_hosts=[parse_add_host(text) for text in arguments.texts("add-host")],
-            network=arguments.text("network") or "host",
-            no_cache=arguments.flag("no-cache"),
-            explain_cache=arguments.flag("explain-cache"),
-            on_event=tell,
-        )
+        with context.progress(make_display(context, form)) as on_event:
+            image = context.store().build(
+                arguments.positionals[0],
+                tag=arguments.texts("tag"),
+                dockerfile=arguments.text("file") or None,
+                target=arguments.text("target") or None,
+                build_args=_pairs(arguments.texts("build-arg"), environ),
+                contexts=_pairs(arguments.texts("build-context"), {}),
+                labels=_pairs(arguments.texts("label"), {}),
+                secrets=dict(_secret(text, os.getcwd()) for text in arguments.texts("secret")),
+                ssh=dict(_agent(text, environ.get("SSH_AUTH_SOCK", "")) for text in arguments.texts("ssh")),
+                add_hosts=[parse_add_host(text) for text in arguments.texts("add-host")],
+                network=arguments.text("network") or "host",
+                no_cache=arguments.flag("no-cache"),
+                explain_cache=arguments.flag("explain-cache"),
+                on_event=on_event,
+            )
     except DockerfileError as error:
         if error.excerpt:
             context.err.write(error.excerpt + "\n")
         raise
     except BuildError as error:
-        if arguments.text("progress") == "quiet":
+        if form == "quiet":
             context.err.writelines(f"{line}\n" for line in error.output)
         raise
     iid_file = arguments.text("iidfile")
@@ -140,7 +138,12 @@ COMMAND = Command(
         Option("check", "find what is probably wrong, and build nothing: exit status 1 if there is something"),
         Option("no-cache", "carry out every step"),
         Option("explain-cache", "say what differs where a step is not taken from the cache"),
-        Option("progress", "lines, or nothing", kind=CHOICE, choices=("auto", "plain", "quiet")),
+        Option(
+            "progress",
+            "how to show the steps (default: auto)",
+            kind=CHOICE,
+            choices=("auto", "plain", "rawjson", "quiet"),
+        ),
         Option("iidfile", "write the image's id to FILE", kind=TEXT, value="FILE"),
     ),
     positionals=(Positional("CONTEXT", "a directory with the files for COPY and ADD"),),

@@ -1,0 +1,166 @@
+"""What a build reports while it goes on: a `StepEvent` whenever a step starts, says something or ends.
+
+A step is what takes time: an instruction that makes or reads files, a base image, an input that is fetched, the image
+that is written at the end. Steps of different stages go on at the same time; their events arrive one after the other.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from lamina.errors import one_line
+from lamina.events import Event, OnEvent
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+#: "started", any number of "output" (a line of its output), "note" (a line about it) and "progress" (bytes), and one of
+#: "done", "cached", "failed" and "canceled" (it was stopped, or another step failed that it needs).
+Status: TypeAlias = Literal["started", "output", "note", "progress", "done", "cached", "failed", "canceled"]
+
+_ENDS = ("done", "cached", "failed", "canceled")
+
+
+class StepEvent(Event):
+    """An event of a build. `task` is "build", `subject` the step's title, such as "[web 2/4] RUN make".
+
+    `step` numbers the steps of a build from 1 in the order in which they start; 0 stands for the build as a whole.
+    `stage` is the stage's name, or "stage-N"; `number` and `count` are the step's place among those of its stage (0
+    where it belongs to none). `time` are seconds since the build began. `size` are the bytes of the files in the layer
+    that a step made. `text` is the line of "output" and "note", and the reason of "failed". `finished` marks the end.
+    """
+
+    __slots__ = ("step", "stage", "number", "count", "status", "time", "size")
+
+    def __init__(
+        self,
+        subject: str,
+        status: Status,
+        *,
+        step: int,
+        stage: str = "",
+        number: int = 0,
+        count: int = 0,
+        time: float = 0.0,
+        size: int = 0,
+        done: int = 0,
+        total: int = 0,
+        text: str = "",
+    ) -> None:
+        super().__init__("build", subject, done=done, total=total, text=text, finished=status in _ENDS)
+        self.step = step
+        self.stage = stage
+        self.number = number
+        self.count = count
+        self.status: Status = status
+        self.time = time
+        self.size = size
+
+
+class Progress:
+    """Numbers the steps of one build, and hands their events to `on_event` one at a time, from any thread."""
+
+    def __init__(self, on_event: OnEvent, *, clock: Callable[[], float] = monotonic) -> None:
+        self._on_event = on_event
+        self._clock = clock
+        self._began = clock()
+        self._lock = threading.Lock()
+        self._steps = 0
+        self._failures: list[BaseException] = []
+
+    def step(self, title: str, *, stage: str = "", number: int = 0, count: int = 0) -> Step:
+        """Return a step, which starts and ends with its `with` block.
+
+        An exception makes it "failed", or "canceled" if another step has failed with the very same one before.
+        """
+        with self._lock:
+            self._steps += 1
+            identity = self._steps
+        place = f"{stage} {number}/{count}" if count else stage
+        return Step(self, identity, f"[{place}] {title}" if place else title, stage, number, count)
+
+    def note(self, text: str) -> None:
+        """Report a line about the build as a whole."""
+        self.emit(StepEvent("build", "note", step=0, text=text))
+
+    def emit(self, event: StepEvent) -> None:
+        """Hand on an event, with its time."""
+        with self._lock:
+            event.time = round(self._clock() - self._began, 6)
+            self._on_event(event)
+
+    def is_first_failure(self, error: BaseException) -> bool:
+        """Return whether no other step has failed with this very error; remember it."""
+        with self._lock:
+            known = any(error is failure for failure in self._failures)
+            self._failures.append(error)
+        return not known
+
+
+class Step:
+    """One step while it goes on."""
+
+    def __init__(  # noqa: PLR0917  # made by Progress alone
+        self, progress: Progress, identity: int, title: str, stage: str, number: int, count: int
+    ) -> None:
+        self.title = title
+        self._progress = progress
+        self._identity = identity
+        self._stage = stage
+        self._number = number
+        self._count = count
+        self._cached = False
+        self._size = 0
+
+    def __enter__(self) -> Step:
+        self._emit("started")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._emit("cached" if self._cached else "done", size=self._size)
+        elif isinstance(error, Exception) and self._progress.is_first_failure(error):
+            self._emit("failed", text=one_line(str(error)))
+        else:
+            self._emit("canceled")
+
+    def output(self, line: str) -> None:
+        """Report a line of the step's output."""
+        self._emit("output", text=line)
+
+    def note(self, text: str) -> None:
+        """Report a line about the step."""
+        self._emit("note", text=text)
+
+    def advance(self, done: int, total: int = 0) -> None:
+        """Report that `done` bytes of `total` are there; 0 where the total is not known."""
+        self._emit("progress", done=done, total=total)
+
+    def made(self, size: int) -> None:
+        """Remember the size of the layer that the step made, for its end."""
+        self._size = size
+
+    def cached(self) -> None:
+        """Remember that the step was not carried out, for its end."""
+        self._cached = True
+
+    def _emit(self, status: Status, *, size: int = 0, done: int = 0, total: int = 0, text: str = "") -> None:
+        self._progress.emit(
+            StepEvent(
+                self.title,
+                status,
+                step=self._identity,
+                stage=self._stage,
+                number=self._number,
+                count=self._count,
+                size=size,
+                done=done,
+                total=total,
+                text=text,
+            )
+        )

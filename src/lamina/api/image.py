@@ -72,10 +72,10 @@ class Image:
 
     @property
     def names(self) -> list[str]:
-        """The references that name it now, in their shortest spelling."""
-        from lamina.store.references import list_references
+        """The references that name it now, itself or an index that it is part of, in their shortest spelling."""
+        from lamina.store.bundles import names_of_images
 
-        return [ref.familiar for ref, digest in list_references(self.store.layout) if digest == self.record.manifest]
+        return [ref.familiar for ref in names_of_images(self.store.layout).get(self.record.manifest, ())]
 
     @property
     def created(self) -> int:

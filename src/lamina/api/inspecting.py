@@ -6,14 +6,16 @@ from lamina.api.container import Container
 from lamina.api.image import Image
 from lamina.api.store import Store
 from lamina.oci.timestamp import format_time
+from lamina.store.bundles import BundleRecord, holders, images_of, names_of_images
 from lamina.store.containers import uppers_of
-from lamina.store.references import list_references
+from lamina.store.layout import Layout
 
 
 def inspect_image(image: Image) -> dict[str, object]:
     """Return everything about an image; the documented keys are those of docs/reference."""
     config = image.config
-    references = [ref for ref, digest in list_references(image.store.layout) if digest == image.record.manifest]
+    layout = image.store.layout
+    references = names_of_images(layout).get(image.record.manifest, [])
     repositories = dict.fromkeys(reference.familiar_repository for reference in references)
     layers = image.layers
     return {
@@ -41,7 +43,21 @@ def inspect_image(image: Image) -> dict[str, object]:
             for layer in layers
         ],
         "Host": image.record.host,
+        "Indexes": [_index(layout, bundle) for bundle in holders(layout, [image.record.manifest])],
         **_store(image.store),
+    }
+
+
+def _index(layout: Layout, bundle: BundleRecord) -> dict[str, object]:
+    """Return what is known of an index that an image is part of."""
+    images = {image.manifest: image for image in images_of(layout, bundle)}
+    return {
+        "Digest": bundle.digest,
+        "MediaType": bundle.media_type,
+        "Images": [
+            {"Manifest": digest, "Platform": platform, "Id": images[digest].id if digest in images else ""}
+            for digest, platform in bundle.images
+        ],
     }
 
 

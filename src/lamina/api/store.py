@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lamina.ids.map import IdMap
     from lamina.ids.worker import Helper, Worker
     from lamina.runtime.spec import RunOptions
+    from lamina.store.bundles import Artifact
     from lamina.store.check import Problem
     from lamina.store.collect import Collected
     from lamina.store.remove import Removed
@@ -93,23 +94,30 @@ class Store:
 
     # Images
 
-    def image(self, name: str) -> Image:
+    def image(self, name: str, *, platform: str = "") -> Image:
         """Return the image with this name, id, or first digits of an id; "host" is this machine's own root.
 
-        Raises NotFound, or InvalidInput for what can be no name or is ambiguous.
+        Of an index, the image for `platform` ("linux/arm64") is meant, by default that for this machine.
+        Raises NotFound, or InvalidInput for what can be no name, is ambiguous, or is no image.
         """
         from lamina.api.image import Image
 
-        return Image(self, self.find(name), name=name)
+        return Image(self, self.find(name, platform), name=name)
 
     def images(self, *, all: bool = True) -> list[Image]:  # noqa: A002  # docker's word for it
         """Return the images, newest first; with `all` also those that have no name (any more)."""
         from lamina.api.image import Image
+        from lamina.store.bundles import names_of_images
         from lamina.store.images import list_images
-        from lamina.store.references import list_references
 
-        named = {digest for _, digest in list_references(self.layout)}
+        named = names_of_images(self.layout)
         return [Image(self, record) for record in list_images(self.layout) if all or record.manifest in named]
+
+    def artifacts(self) -> list[Artifact]:
+        """Return the artifacts that are kept under a name, which are no images; `copy` brings them and takes them."""
+        from lamina.store.bundles import list_artifacts
+
+        return list_artifacts(self.layout)
 
     def import_rootfs(
         self,
@@ -173,17 +181,26 @@ class Store:
         source: str | os.PathLike[str] | BinaryIO,
         *,
         platform: str = "",
+        all_platforms: bool = False,
         max_unpacked_size: int | None = None,
         on_event: OnEvent = ignore,
     ) -> list[Image]:
         """Take in the images of an archive (OCI's or docker's, compressed or not), a layout directory or a stream.
 
-        Of an image for several platforms the one for `platform`, by default this machine's, is taken. Layers that have
+        Of an index of several platforms the image for `platform`, by default this machine's, is taken, and with
+        `all_platforms` the index with all of its images, each of which is returned. Layers that have
         more than `max_unpacked_size` bytes together are refused, and without that such as look like a trap.
         """
         from lamina.api.transfers import load
 
-        return load(self, source, platform, max_unpacked_size, on_event)
+        return load(
+            self,
+            source,
+            platform=platform,
+            all_platforms=all_platforms,
+            max_unpacked_size=max_unpacked_size,
+            on_event=on_event,
+        )
 
     def save(
         self,
@@ -192,28 +209,45 @@ class Store:
         *,
         format: Literal["oci-archive", "docker-archive", "oci-dir"] = "oci-archive",  # noqa: A002  # everybody's word
         compression: Literal["none", "gzip", "zstd"] = "none",
+        platform: str = "",
         on_event: OnEvent = ignore,
     ) -> None:
         """Write images, with the names that they are given by, to a file, a stream, or an OCI layout directory.
+
+        A name of an index writes all of it, byte for byte, or the image for `platform`; docker's archives hold one.
 
         Layers that came compressed are written as they came; `compression` is for the others. Raises InvalidInput for
         an image that is a change over this machine's own root.
         """
         from lamina.api.transfers import save
 
-        save(self, images, target, format=format, compression=compression, on_event=on_event)
+        save(self, images, target, format=format, compression=compression, platform=platform, on_event=on_event)
 
     def pull(
-        self, name: str, *, platform: str = "", max_unpacked_size: int | None = None, on_event: OnEvent = ignore
+        self,
+        name: str,
+        *,
+        platform: str = "",
+        all_platforms: bool = False,
+        max_unpacked_size: int | None = None,
+        on_event: OnEvent = ignore,
     ) -> Image:
         """Take an image from its registry, and call it by `name`; a name without a registry means docker.io.
 
-        Only what the store does not have is fetched; `max_unpacked_size` is as in `load`. Raises NotFound where the
-        registry has no such image.
+        With `all_platforms` an index is taken with all of its images; the one for `platform` is returned. Only what
+        the store does not have is fetched; `max_unpacked_size` is as in `load`. Raises NotFound where the registry has
+        no such image.
         """
         from lamina.api.transfers import pull
 
-        return pull(self, name, platform, max_unpacked_size, on_event)
+        return pull(
+            self,
+            name,
+            platform=platform,
+            all_platforms=all_platforms,
+            max_unpacked_size=max_unpacked_size,
+            on_event=on_event,
+        )
 
     def push(
         self,
@@ -221,16 +255,18 @@ class Store:
         name: str = "",
         *,
         compression: Literal["none", "gzip", "zstd"] = "gzip",
+        platform: str = "",
         on_event: OnEvent = ignore,
     ) -> str:
         """Send an image to the registry that `name` (by default the name that it is given by) says.
 
-        Returns the digest of the manifest that the registry has then. Layers that came compressed are sent as they
+        A name of an index sends all of it, or the image for `platform`. Returns the digest of the manifest or index
+        that the registry has then. Layers that came compressed are sent as they
         came; `compression` is for the others. What the registry has is not sent.
         """
         from lamina.api.transfers import push
 
-        return push(self, image, name, compression, on_event)
+        return push(self, image, name, compression=compression, platform=platform, on_event=on_event)
 
     def copy(
         self,
@@ -262,11 +298,12 @@ class Store:
     def tag(self, source: str, target: str) -> None:
         """Let the name `target` mean the image `source` from now on."""
         from lamina.oci.reference import parse_name
+        from lamina.store.bundles import find_root
         from lamina.store.publish import tag_image
 
         reference = parse_name(target)
         with Staging(self.layout) as staging:
-            tag_image(staging, find_image(self.layout, source), reference)
+            tag_image(staging, find_root(self.layout, source), reference)
 
     def remove_image(self, name: str, *, force: bool = False) -> Removed:
         """Take a name away, and the image with its last one; or an image by its id, with all its names if `force`.
@@ -387,13 +424,13 @@ class Store:
 
         return check_store(self.layout, self.worker, repair=repair, on_event=on_event)
 
-    def find(self, image: Image | str) -> ImageRecord:
-        """Return the record of an image that is named or given."""
+    def find(self, image: Image | str, platform: str = "") -> ImageRecord:
+        """Return the record of an image that is named or given; `platform` as in `image`."""
         if not isinstance(image, str):
             if image.store.root != self.root:
                 raise UsageError("use the image", image.id, f"it is in the store {image.store.root}")
             return image.record
-        return _host_record() if image == HOST else find_image(self.layout, image)
+        return _host_record() if image == HOST else find_image(self.layout, image, platform)
 
 
 def _host_record() -> ImageRecord:

@@ -16,8 +16,9 @@ from lamina.oci.descriptor import Descriptor
 from lamina.oci.platform import Platform, parse_platform, platform_of
 from lamina.oci.reference import Reference, parse_name, parse_reference
 from lamina.store import making
+from lamina.store.bundles import BundleRecord, find_root
 from lamina.store.containers import uppers_of
-from lamina.store.images import ImageRecord
+from lamina.store.images import HOST, ImageRecord
 from lamina.store.references import list_references, read_reference
 from lamina.transfer.attach import attach_files, referrers_of
 from lamina.transfer.copy import Copying
@@ -34,7 +35,9 @@ from lamina.transfer.save import new_file, save_images
 def load(
     store: Store,
     source: str | os.PathLike[str] | BinaryIO,
+    *,
     platform: str,
+    all_platforms: bool,
     max_unpacked_size: int | None,
     on_event: OnEvent,
 ) -> list[Image]:
@@ -44,6 +47,7 @@ def load(
         store.launcher,
         source,
         platform=wanted(platform),
+        all_platforms=all_platforms,
         max_size=max_unpacked_size,
         on_event=on_event,
     )
@@ -57,13 +61,17 @@ def save(
     *,
     format: str,  # noqa: A002  # everybody's word for it
     compression: str,
+    platform: str,
     on_event: OnEvent,
 ) -> None:
     """Write images; `Store.save` says what the arguments mean."""
-    chosen: dict[str, tuple[ImageRecord, list[Reference]]] = {}
+    if format == "docker-archive" and not platform:
+        platform = str(wanted(""))  # it has no place for an index
+    chosen: dict[str, tuple[ImageRecord | BundleRecord, list[Reference]]] = {}
     for image in images:
-        record = store.find(image)
-        _, names = chosen.setdefault(record.manifest, (record, []))
+        record = _root(store, image, platform)
+        digest = record.digest if isinstance(record, BundleRecord) else record.manifest
+        _, names = chosen.setdefault(digest, (record, []))
         names += [name for name in _names_of(store, record, image) if name not in names]
     save_images(
         store.layout,
@@ -87,7 +95,15 @@ def export(container: Container, target: str | os.PathLike[str] | BinaryIO) -> N
         making.write_flat(layout, container.store.worker, record.layers, upper, Fd(fd))
 
 
-def pull(store: Store, name: str, platform: str, max_unpacked_size: int | None, on_event: OnEvent) -> Image:
+def pull(
+    store: Store,
+    name: str,
+    *,
+    platform: str,
+    all_platforms: bool,
+    max_unpacked_size: int | None,
+    on_event: OnEvent,
+) -> Image:
     """Take an image from its registry; `Store.pull` says what the arguments mean."""
     reference = parse_reference(name).tagged()
     record = pull_image(
@@ -95,6 +111,7 @@ def pull(store: Store, name: str, platform: str, max_unpacked_size: int | None, 
         store.launcher,
         reference,
         platform=wanted(platform),
+        all_platforms=all_platforms,
         max_size=max_unpacked_size,
         environ=os.environ,
         on_event=on_event,
@@ -102,7 +119,7 @@ def pull(store: Store, name: str, platform: str, max_unpacked_size: int | None, 
     return Image(store, record, name=reference.familiar if reference.tag else "")
 
 
-def push(store: Store, image: Image | str, name: str, compression: str, on_event: OnEvent) -> str:
+def push(store: Store, image: Image | str, name: str, *, compression: str, platform: str, on_event: OnEvent) -> str:
     """Send an image; `Store.push` says what the arguments mean."""
     given = name or (image if isinstance(image, str) else image.name)
     try:
@@ -112,7 +129,7 @@ def push(store: Store, image: Image | str, name: str, compression: str, on_event
     return push_image(
         store.layout,
         store.launcher,
-        store.find(image),
+        _root(store, image, platform),
         reference,
         compression=compression,
         environ=os.environ,
@@ -205,13 +222,21 @@ def wanted(platform: str) -> Platform:
     return parse_platform(platform) if platform else platform_of(os.uname().machine)
 
 
-def _names_of(store: Store, record: ImageRecord, image: Image | str) -> list[Reference]:
+def _root(store: Store, image: Image | str, platform: str) -> ImageRecord | BundleRecord:
+    """Return what is meant: a whole index or artifact, unless one platform of it is."""
+    if isinstance(image, str) and not platform and image != HOST:
+        return find_root(store.layout, image)
+    return store.find(image, platform)
+
+
+def _names_of(store: Store, record: ImageRecord | BundleRecord, image: Image | str) -> list[Reference]:
     """Return the name that an image was given by; all of its names where that was an id or an `Image`."""
     if isinstance(image, str):
         named = reference_of(store, image)
         if named is not None:
             return [named]
-    return [name for name, digest in list_references(store.layout) if digest == record.manifest]
+    its = record.digest if isinstance(record, BundleRecord) else record.manifest
+    return [name for name, digest in list_references(store.layout) if digest == its]
 
 
 def reference_of(store: Store, text: str) -> Reference | None:

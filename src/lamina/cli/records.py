@@ -31,11 +31,31 @@ def image_records(store: Store, *, unnamed: bool) -> list[Record]:
             "Size": image.size,
             "Layers": len(image.layers),
             "Platform": image.record.platform,
+            "Type": "image",
         }
         for name in image.names or [""]:
             repository, _, tag = name.rpartition(":")
             records.append({"Id": image.id, "Name": name, "Repository": repository, "Tag": tag, **facts})
-    return records
+    return [*records, *_artifact_records(store)]
+
+
+def _artifact_records(store: Store) -> list[Record]:
+    return [
+        {
+            "Id": artifact.digest,
+            "Name": name,
+            "Repository": name.rpartition(":")[0],
+            "Tag": name.rpartition(":")[2],
+            "Digest": artifact.digest,
+            "Created": "",
+            "Size": artifact.size,
+            "Layers": 0,
+            "Platform": "",
+            "Type": artifact.kind,
+        }
+        for artifact in store.artifacts()
+        for name in artifact.names
+    ]
 
 
 def container_records(store: Store, *, ended: bool) -> list[Record]:
@@ -81,10 +101,13 @@ def history_records(image: Image) -> list[Record]:
     return records[::-1]
 
 
-def find(store: Store, name: str, kind: str = "") -> Image | Container:
-    """Return the container or, if there is none, the image called `name`; `kind` limits it to one of them."""
-    if kind == "image":
-        return store.image(name)
+def find(store: Store, name: str, kind: str = "", *, platform: str = "") -> Image | Container:
+    """Return the container or, if there is none, the image called `name`; `kind` limits it to one of them.
+
+    A `platform` is one of images.
+    """
+    if kind == "image" or platform:
+        return store.image(name, platform=platform)
     try:
         return store.container(name)
     except NotFound:

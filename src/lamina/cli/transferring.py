@@ -20,6 +20,15 @@ PLATFORM = Option(
     value="OS/ARCH[/VARIANT]",
 )
 
+ALL_PLATFORMS = Option("all-platforms", "take all that an index lists, and the index itself")
+
+ONE_PLATFORM = Option(
+    "platform",
+    "of an index, only the image for this platform (default: all of it)",
+    kind=TEXT,
+    value="OS/ARCH[/VARIANT]",
+)
+
 PROGRESS = Option(
     "progress",
     "how to show progress: bars on a terminal and lines elsewhere, lines, or JSON (default: auto)",

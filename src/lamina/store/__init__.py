@@ -7,8 +7,9 @@
       oci-layout, index.json       the references as an OCI image layout shows them; made from refs/
       index.lock                   held while index.json is rewritten
       blobs/sha256/HEX             manifests, configs, and layers that came compressed
-      refs/REGISTRY/REPOSITORY/:TAG  the digest of a manifest: the truth about names
+      refs/REGISTRY/REPOSITORY/:TAG  the digest of a manifest or index: the truth about names
       images/HEX                   one record a manifest: what a start needs of it. That it is there makes it an image
+      bundles/HEX                  one record an index or artifact that is kept whole: which images, which blobs
       layers/diff-HEX/             a layer whose tar names all parents of its entries, by diff id
       layers/chain-HEX/            one that takes parents from below, by chain id
         tree/                        the changes, in overlayfs's format

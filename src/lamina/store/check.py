@@ -21,6 +21,7 @@ from lamina.oci.index import make_index
 from lamina.oci.reference import Reference
 from lamina.store import making
 from lamina.store.blobs import blob_thing, has_blob
+from lamina.store.bundles import encode_bundle, read_bundle, things_of_bundle
 from lamina.store.collect import empty_trash, new_trash
 from lamina.store.containers import list_containers
 from lamina.store.files import list_directory, read_if_present
@@ -29,6 +30,7 @@ from lamina.store.index import index_descriptors, rewrite_index
 from lamina.store.layout import Layout
 from lamina.store.publish import documents_of, image_record
 from lamina.store.references import list_references, reference_thing, remove_reference
+from lamina.store.remake import remake_bundle, remake_image
 from lamina.store.staging import Staging
 
 if TYPE_CHECKING:
@@ -50,7 +52,15 @@ def check_store(layout: Layout, worker: Worker, *, repair: bool, on_event: OnEve
     """Verify everything and return what is wrong; with `repair`, mend what can be mended."""
     with Staging(layout) as staging:
         checking = _Checking(staging, worker, on_event, repair=repair)
-        return [*checking.blobs(), *checking.layers(), *checking.images(), *checking.names(), *checking.containers()]
+        looks = (
+            checking.blobs,
+            checking.layers,
+            checking.images,
+            checking.bundles,
+            checking.names,
+            checking.containers,
+        )
+        return [problem for look in looks for problem in look()]
 
 
 class _Checking:
@@ -109,10 +119,25 @@ class _Checking:
             if read_if_present(self._layout.path(thing)) not in (right, None):
                 yield self._problem(thing, "it is not what the image's config says", self._rewriter(right))
 
+    def bundles(self) -> Iterator[Problem]:
+        """Compare every record of an index or artifact with its document, and look for what it needs."""
+        for name in list_directory(self._layout.path("bundles")):
+            thing = f"bundles/{name}"
+            try:
+                bundle = remake_bundle(self._layout, f"sha256:{name}")
+            except LaminaError as error:
+                yield Problem(thing, f"{_reason(error)}: pull or copy it again")
+                continue
+            if read_if_present(self._layout.path(thing)) not in (encode_bundle(bundle), None):
+                yield self._problem(thing, "it is not what its document says", self._rewriter(encode_bundle(bundle)))
+            for need in things_of_bundle(bundle):
+                if not os.path.exists(self._layout.path(need)):
+                    yield Problem(thing, f"its {need} is missing: pull or copy it again")
+
     def names(self) -> Iterator[Problem]:
         """Follow every reference, and compare the index with them."""
         for reference, digest in list_references(self._layout):
-            if read_image(self._layout, digest) is None:
+            if read_image(self._layout, digest) is None and read_bundle(self._layout, digest) is None:
                 thing = reference_thing(reference)
                 yield self._problem(thing, f"there is no image {digest}", partial(self._forget, reference))
         with self._layout.indexing():
@@ -130,10 +155,16 @@ class _Checking:
 
     def _records(self) -> Iterator[ImageRecord | Problem]:
         for name in list_directory(self._layout.path("images")):
+            digest = f"sha256:{name}"
             try:
-                image = read_image(self._layout, f"sha256:{name}")
+                image = read_image(self._layout, digest)
             except LaminaError as error:
-                yield Problem(f"images/{name}", _reason(error))
+                try:
+                    right = encode_image(remake_image(self._layout, digest))
+                except LaminaError as other:
+                    yield Problem(f"images/{name}", f"{_reason(error)}; {_reason(other)}: pull or load the image again")
+                else:
+                    yield self._problem(f"images/{name}", _reason(error), self._rewriter(right))
                 continue
             if image is not None:
                 yield image

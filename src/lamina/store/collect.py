@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from lamina.layer import jobs
 from lamina.store.blobs import blob_thing, has_blob
+from lamina.store.bundles import bundle_thing, list_bundles, things_of_bundle
 from lamina.store.containers import (
     ContainerRecord,
     container_thing,
@@ -23,7 +24,7 @@ from lamina.store.containers import (
     take_away,
 )
 from lamina.store.files import list_directory, read_if_present
-from lamina.store.images import ImageRecord, image_thing, list_images, read_image
+from lamina.store.images import image_thing, list_images, read_image
 from lamina.store.index import rewrite_index
 from lamina.store.layout import Layout
 from lamina.store.publish import read_manifest, things_of
@@ -96,6 +97,8 @@ def needed_things(layout: Layout, pins: set[str]) -> set[str]:
         image = read_image(layout, manifest)
         if image is not None:
             needed.update(things_of(image))
+    for bundle in list_bundles(layout):
+        needed.update(things_of_bundle(bundle))
     for container in list_containers(layout):
         needed.update(_things_of_container(layout, container))
     return needed
@@ -167,25 +170,38 @@ def _drop_stale_names(layout: Layout) -> None:
 
 def _drop_images(layout: Layout, pins: set[str], *, with_references: bool) -> list[str]:
     used = {container.image for container in list_containers(layout)}
-    references = list_references(layout)
-    named = {digest for _, digest in references}
-    gone: list[str] = []
+    gone: list[str] = [
+        bundle.digest
+        for bundle in list_bundles(layout)
+        if bundle_thing(bundle.digest) not in pins
+        and not used.intersection(manifest for manifest, _ in bundle.images)
+        and _drop_if_free(layout, bundle.digest, bundle_thing(bundle.digest), with_references=with_references)
+    ]
+    held = {manifest for bundle in list_bundles(layout) for manifest, _ in bundle.images}
     for image in list_images(layout):
-        manifest = image.manifest
-        if manifest in used or image_thing(manifest) in pins or (manifest in named and not with_references):
+        thing = image_thing(image.manifest)
+        if image.manifest in used | held or thing in pins:
             continue
-        for reference, digest in references:
-            if digest == manifest:
-                remove_reference(layout, reference)
-        drop_image(layout, image)
-        gone.append(image.id)
+        if _drop_if_free(layout, image.manifest, thing, with_references=with_references):
+            gone.append(image.id)
     return gone
 
 
-def drop_image(layout: Layout, image: ImageRecord) -> None:
-    """Remove the record that makes a manifest an image; what the image needed is left to `sweep`."""
+def _drop_if_free(layout: Layout, manifest: str, thing: str, *, with_references: bool) -> bool:
+    """Remove the record `thing` if no reference names it, or with its references."""
+    named = [reference for reference, digest in list_references(layout) if digest == manifest]
+    if named and not with_references:
+        return False
+    for reference in named:
+        remove_reference(layout, reference)
+    drop_record(layout, thing)
+    return True
+
+
+def drop_record(layout: Layout, thing: str) -> None:
+    """Remove the record that makes a document an image or a bundle; what that needed is left to `sweep`."""
     try:
-        os.unlink(layout.path(image_thing(image.manifest)))
+        os.unlink(layout.path(thing))
     except FileNotFoundError:
         pass
 

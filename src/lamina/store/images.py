@@ -140,19 +140,21 @@ def list_images(layout: Layout) -> list[ImageRecord]:
     return sorted((image for image in found if image is not None), key=lambda image: (-image.created, image.id))
 
 
-def find_image(layout: Layout, text: str) -> ImageRecord:
+def find_image(layout: Layout, text: str, platform: str = "") -> ImageRecord:
     """Return the image that `text` names: a reference, an image id, or the first digits of one.
 
-    A reference is looked for first, as docker does. Raises NotFound, and InvalidInput for what can be no name or is
-    ambiguous.
+    A reference is looked for first, as docker does. Of an index, the image for `platform` is meant, by default that for
+    this machine. Raises NotFound, and InvalidInput for what can be no name, is ambiguous, or is no image.
     """
     refused: InvalidInput | None = None
     try:
-        image = _by_reference(layout, parse_reference(text))
-        if image is not None:
-            return image
+        reference = parse_reference(text)
     except InvalidInput as error:
         refused = error
+    else:
+        image = _by_reference(layout, reference, text, platform)
+        if image is not None:
+            return image
     digits = text.removeprefix("sha256:")
     if is_hex(digits) and _MIN_PREFIX <= len(digits) <= 64:
         image = _by_id(layout, text, digits)
@@ -163,16 +165,26 @@ def find_image(layout: Layout, text: str) -> ImageRecord:
     raise NotFound("find the image", text, "the store has no image of this name or id", "lamina images lists them")
 
 
-def _by_reference(layout: Layout, reference: Reference) -> ImageRecord | None:
+def _by_reference(layout: Layout, reference: Reference, text: str, platform: str) -> ImageRecord | None:
     reference = reference.tagged()
     if reference.digest is None:
         digest = read_reference(layout, reference)
-        return None if digest is None else read_image(layout, digest)
+        return None if digest is None else _named(layout, digest, text, platform)
     for other, digest in list_references(layout):
         same = (other.registry, other.repository) == (reference.registry, reference.repository)
         if same and digest == reference.digest and reference.tag in (None, other.tag):
-            return read_image(layout, digest)
+            return _named(layout, digest, text, platform)
     return None
+
+
+def _named(layout: Layout, digest: BlobDigest, text: str, platform: str) -> ImageRecord | None:
+    image = read_image(layout, digest)
+    if image is not None:
+        return image
+    from lamina.store.bundles import choose_image, read_bundle  # a plain run meets none
+
+    bundle = read_bundle(layout, digest)
+    return choose_image(layout, bundle, text, platform) if bundle else None
 
 
 def _by_id(layout: Layout, text: str, digits: str) -> ImageRecord | None:

@@ -16,6 +16,7 @@ from lamina.oci.manifest import Manifest, make_manifest, parse_manifest
 from lamina.oci.reference import Reference
 from lamina.oci.timestamp import parse_time
 from lamina.store.blobs import blob_thing, has_blob, put_document, read_document
+from lamina.store.bundles import BundleRecord, bundle_thing, encode_bundle, read_bundle
 from lamina.store.images import HOST, ImageRecord, encode_image, image_thing, read_image
 from lamina.store.index import rewrite_index
 from lamina.store.layers import LayerRecord, read_layer
@@ -81,6 +82,16 @@ def publish_documents(
     return image
 
 
+def publish_bundle(staging: Staging, bundle: BundleRecord, names: Sequence[Reference]) -> None:
+    """Publish an index or artifact under `names`; this staging directory has pinned all that belongs to it."""
+    with staging.layout.publishing():
+        staging.pin(bundle_thing(bundle.digest))
+        staging.publish_file(bundle_thing(bundle.digest), encode_bundle(bundle))
+        for name in names:
+            write_reference(staging, name, bundle.digest)
+    rewrite_index(staging)
+
+
 def _check_pinned(layout: Layout, names: Sequence[str]) -> None:
     for name in names:
         read_layer(layout, name)
@@ -121,15 +132,16 @@ def documents_of(layout: Layout, manifest_digest: str, names: Sequence[str]) -> 
     return manifest, config
 
 
-def tag_image(staging: Staging, image: ImageRecord, reference: Reference) -> None:
-    """Let `reference` name an image of the store."""
+def tag_image(staging: Staging, image: ImageRecord | BundleRecord, reference: Reference) -> None:
+    """Let `reference` name an image, or a whole index or artifact, of the store."""
     layout = staging.layout
     check_name(reference)
+    digest = image.manifest if isinstance(image, ImageRecord) else image.digest
     with layout.publishing():
-        staging.pin(image_thing(image.manifest))
-        if read_image(layout, image.manifest) is None:
-            raise StoreError("tag the image", image.id, "it was removed meanwhile")
-        write_reference(staging, reference, image.manifest)
+        staging.pin(image_thing(digest), bundle_thing(digest))
+        if read_image(layout, digest) is None and read_bundle(layout, digest) is None:
+            raise StoreError("tag the image", digest, "it was removed meanwhile")
+        write_reference(staging, reference, digest)
     rewrite_index(staging)
 
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from lamina.layer import jobs
 from lamina.oci.digest import BlobDigest, ImageId
+from lamina.store.bundles import names_of_images
 from lamina.store.collect import living_pins, needed_things
 from lamina.store.containers import container_thing, list_containers
 from lamina.store.files import list_directory
 from lamina.store.images import list_images
 from lamina.store.layout import Layout
 from lamina.store.publish import things_of
-from lamina.store.references import list_references
 
 if TYPE_CHECKING:
     from lamina.ids.worker import Worker
@@ -96,7 +96,7 @@ def _kind(name: str, sizes: dict[str, int], needed: set[str]) -> Kind:
 
 def _images(layout: Layout, sizes: dict[str, int]) -> list[ImageUsage]:
     images = list_images(layout)
-    names = list_references(layout)
+    names = names_of_images(layout)
     owners: dict[str, int] = {}
     for image in images:
         for thing in set(things_of(image)):
@@ -105,7 +105,7 @@ def _images(layout: Layout, sizes: dict[str, int]) -> list[ImageUsage]:
         ImageUsage(
             image.id,
             image.manifest,
-            tuple(name.familiar for name, digest in names if digest == image.manifest),
+            tuple(name.familiar for name in names.get(image.manifest, ())),
             size=_total(sizes, set(things_of(image))),
             unique=_total(sizes, (thing for thing in set(things_of(image)) if owners[thing] == 1)),
         )

@@ -7,16 +7,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lamina.errors import InvalidInput, NotFound
+from lamina.errors import NotFound
 from lamina.events import OnEvent
 from lamina.oci.descriptor import INDEX_TYPES, Descriptor
+from lamina.oci.manifest import parse_any_manifest
 from lamina.oci.platform import Platform
 from lamina.oci.reference import Reference, parse_name, parse_reference
-from lamina.store.images import find_image
+from lamina.store.bundles import BundleRecord, choose_image, find_root
 from lamina.store.layout import Layout
 from lamina.store.references import list_references
 from lamina.store.staging import Staging
 from lamina.transfer.archive import Images, open_images
+from lamina.transfer.bundle import Bundling
 from lamina.transfer.content import Found, Source
 from lamina.transfer.give import StoreSource
 from lamina.transfer.graph import Copier
@@ -49,8 +51,6 @@ class Copying:
 
     def copy(self, origin: Place, target: Place) -> None:
         """Copy the image at `origin` to `target`."""
-        if target.kind == "store" and self.all_platforms:
-            raise InvalidInput("copy to", "the store", "an image of it is for one platform")
         with Staging(self.layout) as staging, self._source(staging, origin, target) as (source, found):
             chosen = found.descriptor
             if chosen.media_type in INDEX_TYPES and not self.all_platforms:
@@ -64,11 +64,14 @@ class Copying:
             with open_for_pull(self.environ, reference, self.on_event) as (repository, manifest):
                 yield repository, Found(manifest, _tagged(reference))
         elif origin.kind == "store":
-            image = find_image(self.layout, origin.name)
+            root = find_root(self.layout, origin.name)
+            if isinstance(root, BundleRecord) and not root.kind and not self.all_platforms:
+                root = choose_image(self.layout, root, origin.name, str(self.platform))
             compression = "none" if target.kind == "store" else self.compression
             source = StoreSource(staging, self.worker, compression=compression, task="copy", on_event=self.on_event)
-            names = [name for name, digest in list_references(self.layout) if digest == image.manifest]
-            yield source, Found(source.add(image, "copy the image"), tuple(names))
+            digest = root.digest if isinstance(root, BundleRecord) else root.manifest
+            names = [name for name, named in list_references(self.layout) if named == digest]
+            yield source, Found(source.add_any(root, "copy the image"), tuple(names))
         else:
             with open_images(staging, origin.path) as images:
                 yield images, _find(images, origin)
@@ -76,6 +79,9 @@ class Copying:
     def _deliver(self, staging: Staging, source: Source, found: Found, target: Place) -> None:
         if target.kind == "store":
             names = [parse_name(target.name)]
+            if self._is_bundle(source, found.descriptor):
+                Bundling(staging, self.worker, source, "copy", None, self.on_event).take(found.descriptor, names)
+                return
             take_image(staging, self.worker, source, found.descriptor, names, task="copy", on_event=self.on_event)
         elif target.kind == "docker":
             reference = parse_reference(target.name).tagged()
@@ -93,6 +99,12 @@ class Copying:
                 sink = LayoutSink(writer, label="" if docker else target.name, docker=docker)
                 self._fill(source, sink, found.descriptor, names)
                 writer.end()
+
+    @staticmethod
+    def _is_bundle(source: Source, descriptor: Descriptor) -> bool:
+        if descriptor.media_type in INDEX_TYPES:
+            return True
+        return not parse_any_manifest(source.document(descriptor), f"the manifest {descriptor.digest}").is_image
 
     def _fill(self, source: Source, sink: LayoutSink, descriptor: Descriptor, names: Sequence[Reference]) -> None:
         Copier(source, sink, "copy", self.on_event).copy(descriptor, names)

@@ -27,6 +27,7 @@ from lamina.oci.digest import digest_of, short
 from lamina.oci.manifest import Manifest, make_manifest
 from lamina.store import making
 from lamina.store.blobs import blob_thing, has_blob, read_document
+from lamina.store.bundles import BundleRecord, bundle_name, images_of, things_of_bundle
 from lamina.store.images import ImageRecord
 from lamina.store.layout import Layout
 from lamina.store.publish import documents_of, things_of
@@ -73,6 +74,23 @@ class StoreSource:
             manifest = self._compressed(manifest, bare)
         self._manifests[digest_of(manifest.raw)] = manifest.raw
         return Descriptor(manifest.media_type, digest_of(manifest.raw), len(manifest.raw))
+
+    def add_any(self, image: ImageRecord | BundleRecord, doing: str) -> Descriptor:
+        """Make ready an image, or a whole index or artifact."""
+        return self.add_bundle(image) if isinstance(image, BundleRecord) else self.add(image, doing)
+
+    def add_bundle(self, bundle: BundleRecord) -> Descriptor:
+        """Make ready an index or artifact with all that belongs to it, byte for byte, and return its descriptor."""
+        layout = self._layout
+        with layout.publishing():
+            self._staging.pin(*things_of_bundle(bundle))
+            images = images_of(layout, bundle)  # if one is missing, it shows when it is read
+            self._staging.pin(*(thing for image in images for thing in things_of(image)))
+        for image in images:
+            _, config = documents_of(layout, image.manifest, image.layers)
+            self._tars.update(zip(config.diff_ids, image.layers, strict=True))
+        raw = read_document(layout, bundle.digest, bundle_name(bundle))
+        return Descriptor(bundle.media_type, bundle.digest, len(raw))
 
     def document(self, descriptor: Descriptor) -> bytes:
         """Return a manifest or config."""

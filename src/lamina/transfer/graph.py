@@ -18,8 +18,8 @@ from lamina.oci.index import parse_index
 from lamina.oci.manifest import parse_any_manifest
 from lamina.oci.reference import Reference
 from lamina.transfer.content import Sink, Source
+from lamina.transfer.take import MAX_NESTING
 
-_MAX_NESTING = 4
 _STEP = 1 << 20  # bytes of progress that are worth an event
 
 
@@ -39,8 +39,8 @@ class Copier:
         self._copy(descriptor, names, 0)
 
     def _copy(self, descriptor: Descriptor, names: Sequence[Reference] | None, depth: int) -> None:
-        if depth > _MAX_NESTING:
-            raise InvalidInput("copy", descriptor.digest, f"indexes lie in it more than {_MAX_NESTING} deep")
+        if depth > MAX_NESTING:
+            raise InvalidInput("copy", descriptor.digest, f"indexes lie in it more than {MAX_NESTING} deep")
         data = self.source.document(descriptor)
         what = f"the manifest {descriptor.digest}"
         if descriptor.media_type in INDEX_TYPES:

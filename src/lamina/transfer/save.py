@@ -12,6 +12,7 @@ from lamina.errors import InvalidInput, NotFound
 from lamina.events import OnEvent
 from lamina.oci.descriptor import Descriptor
 from lamina.oci.reference import Reference
+from lamina.store.bundles import BundleRecord
 from lamina.store.images import ImageRecord
 from lamina.store.layout import Layout
 from lamina.store.staging import Staging
@@ -29,7 +30,7 @@ FORMATS = ("oci-archive", "docker-archive", "oci-dir")
 def save_images(
     layout: Layout,
     worker: Worker,
-    images: Sequence[tuple[ImageRecord, Sequence[Reference]]],
+    images: Sequence[tuple[ImageRecord | BundleRecord, Sequence[Reference]]],
     target: str | os.PathLike[str] | BinaryIO,
     *,
     format: str,  # noqa: A002  # what it is called everywhere
@@ -38,11 +39,12 @@ def save_images(
 ) -> None:
     """Write `images` with their names to `target`; an archive appears there when it is whole.
 
-    InvalidInput for an image that is bound to this machine.
+    Indexes and artifacts are written as they are, with all that belongs to them. InvalidInput for an image
+    that is bound to this machine.
     """
     with Staging(layout) as staging:
         source = StoreSource(staging, worker, compression=compression, task="save", on_event=on_event)
-        manifests = [(source.add(image, "save the image"), names) for image, names in images]
+        manifests = [(source.add_any(image, "save the image"), names) for image, names in images]
         if format == "oci-dir":
             if not isinstance(target, str | os.PathLike):
                 raise InvalidInput("save to", "-", "a directory has a name")

@@ -23,7 +23,7 @@ from lamina.errors import InvalidInput, LaminaError, NotFound
 from lamina.events import Event, OnEvent
 from lamina.ids.worker import Fd
 from lamina.oci.config import ImageConfig, parse_config
-from lamina.oci.descriptor import CONFIG, DOCKER_CONFIG, INDEX_TYPES, Descriptor
+from lamina.oci.descriptor import CONFIG_TYPES, INDEX_TYPES, Descriptor
 from lamina.oci.digest import ChainId, DiffId, chain_ids, hex_of, short
 from lamina.oci.index import parse_index
 from lamina.oci.manifest import Manifest, parse_manifest
@@ -42,14 +42,15 @@ if TYPE_CHECKING:
     from lamina.ids.worker import Worker
 
 _AT_ONCE = 4  # layers that are worked on side by side
-_MAX_NESTING = 4  # indexes within indexes
+#: Indexes within indexes.
+MAX_NESTING = 4
 _STEP = 1 << 20  # bytes of progress that are worth an event
 _PIPE = 1 << 20  # an ordinary user may have a pipe as large as this (pipe(7))
 
 
 def find_manifest(source: Source, descriptor: Descriptor, platform: Platform) -> Descriptor:
     """Return the manifest that `descriptor` means for `platform`: itself, or one out of the index that it is."""
-    for _ in range(_MAX_NESTING):
+    for _ in range(MAX_NESTING):
         if descriptor.media_type not in INDEX_TYPES:
             return descriptor
         index = parse_index(source.document(descriptor), f"the index {descriptor.digest}")
@@ -59,7 +60,7 @@ def find_manifest(source: Source, descriptor: Descriptor, platform: Platform) ->
             reason = f"it is for {', '.join(offered) or 'nothing that it names'}"
             raise NotFound("find an image for", platform, reason, "--platform chooses another")
         descriptor = chosen
-    raise InvalidInput("use the index", descriptor.digest, f"indexes lie in it more than {_MAX_NESTING} deep")
+    raise InvalidInput("use the index", descriptor.digest, f"indexes lie in it more than {MAX_NESTING} deep")
 
 
 def take_image(
@@ -95,9 +96,9 @@ def take_image(
 def _documents(source: Source, descriptor: Descriptor) -> tuple[Manifest, ImageConfig]:
     what = f"the manifest {descriptor.digest}"
     manifest = parse_manifest(source.document(descriptor), what)
-    if manifest.config.media_type not in (CONFIG, DOCKER_CONFIG):
-        reason = f"it is an artifact ({manifest.config.media_type}), not an image"
-        raise InvalidInput("use", what, reason, "lamina copy copies artifacts")
+    if manifest.config.media_type not in CONFIG_TYPES:
+        reason = f"it is an artifact ({manifest.kind}), not an image"
+        raise InvalidInput("use", what, reason, "lamina copy takes artifacts, also into the store")
     config = parse_config(source.document(manifest.config), f"the image config {manifest.config.digest}")
     if len(config.diff_ids) != len(manifest.layers):
         reason = f"it has {len(manifest.layers)} layers, its config {len(config.diff_ids)}"

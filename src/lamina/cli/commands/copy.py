@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lamina.cli.options import Command, Option, Positional
-from lamina.cli.transferring import PLATFORM, PROGRESS, compression_option
+from lamina.cli.options import Command, Positional
+from lamina.cli.transferring import ALL_PLATFORMS, PLATFORM, PROGRESS, compression_option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,11 +33,12 @@ COMMAND = Command(
     _run,
     description=(
         "Copies between registries, OCI image layouts, archives and the store, byte for byte; only what goes into the"
-        " store is unpacked. Of an image for several platforms one is copied, unless --all-platforms is given."
+        " store is unpacked. Of an index one image is copied, unless --all-platforms is given. Artifacts, which are no"
+        " images, are kept as they are, also in the store."
     ),
     options=(
         PLATFORM,
-        Option("all-platforms", "copy all that an index lists, and the index"),
+        ALL_PLATFORMS,
         compression_option("gzip"),
         PROGRESS,
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lamina.cli.options import CHOICE, Command, Option, Positional
+from lamina.cli.options import CHOICE, TEXT, Command, Option, Positional
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +15,13 @@ def _run(context: Context, arguments: Arguments) -> int:
     from lamina.cli.records import find
 
     store = context.store()
-    print_json(context, [find(store, name, arguments.text("type")).inspect() for name in arguments.positionals])
+    print_json(
+        context,
+        [
+            find(store, name, arguments.text("type"), platform=arguments.text("platform")).inspect()
+            for name in arguments.positionals
+        ],
+    )
     return 0
 
 
@@ -31,6 +37,8 @@ COMMAND = Command(
         Option("format", "JSON is the only format", kind=CHOICE, choices=("json",),
                hint="templates are not supported: take the fields out of the JSON"),
         Option("type", "look among these only", kind=CHOICE, choices=("image", "container")),
+        Option("platform", "of an index, the image for this platform (default: this machine's)", kind=TEXT,
+               value="OS/ARCH[/VARIANT]"),
     ),
     positionals=(Positional("IMAGE|CONTAINER", "a name, an id, or the beginning of one", most=None),),
     examples=(("lamina inspect debian:mine | jq '.[0].Layers'", "one field, with another program"),),

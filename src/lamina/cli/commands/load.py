@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lamina.cli.options import TEXT, Command, Option
-from lamina.cli.transferring import MAX_UNPACKED_SIZE, PLATFORM, PROGRESS, read_size
+from lamina.cli.transferring import ALL_PLATFORMS, MAX_UNPACKED_SIZE, PLATFORM, PROGRESS, read_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,15 +20,15 @@ def _run(context: Context, arguments: Arguments) -> int:
         images = store.load(
             sys.stdin.buffer if source == "-" else source,
             platform=arguments.text("platform"),
+            all_platforms=arguments.flag("all-platforms"),
             max_unpacked_size=most,
             on_event=on_event,
         )
+        said: list[str] = []
         for image in images:
-            names = image.names
-            for name in names:
-                context.print(f"Loaded image: {name}")
-            if not names:
-                context.print(f"Loaded image ID: {image.id}")
+            said += [f"Loaded image: {name}" for name in image.names] or [f"Loaded image ID: {image.id}"]
+        for line in dict.fromkeys(said):  # the images of an index have one name together
+            context.print(line)
     return 0
 
 
@@ -43,6 +43,7 @@ COMMAND = Command(
     options=(
         Option("input", "read FILE instead of standard input", short="i", kind=TEXT, value="FILE"),
         PLATFORM,
+        ALL_PLATFORMS,
         MAX_UNPACKED_SIZE,
         PROGRESS,
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lamina.cli.options import Command, Option, Positional
-from lamina.cli.transferring import MAX_UNPACKED_SIZE, PLATFORM, PROGRESS, read_size
+from lamina.cli.transferring import ALL_PLATFORMS, MAX_UNPACKED_SIZE, PLATFORM, PROGRESS, read_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,9 +19,12 @@ def _run(context: Context, arguments: Arguments) -> int:
     with context.store() as store:
         for name in arguments.positionals:
             with context.progress(arguments.text("progress", "auto")) as on_event:
-                platform = arguments.text("platform")
                 image = store.pull(
-                    name, platform=platform, max_unpacked_size=most, on_event=ignore if quiet else on_event
+                    name,
+                    platform=arguments.text("platform"),
+                    all_platforms=arguments.flag("all-platforms"),
+                    max_unpacked_size=most,
+                    on_event=ignore if quiet else on_event,
                 )
             context.print(image.id if quiet else image.name or image.id)
     return 0
@@ -38,6 +41,7 @@ COMMAND = Command(
     ),
     options=(
         PLATFORM,
+        ALL_PLATFORMS,
         MAX_UNPACKED_SIZE,
         PROGRESS,
         Option("quiet", "print the image's id alone, and no progress", short="q"),

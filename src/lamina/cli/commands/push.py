@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lamina.cli.options import Command, Option, Positional
-from lamina.cli.transferring import PROGRESS, compression_option
+from lamina.cli.transferring import ONE_PLATFORM, PROGRESS, compression_option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ def _run(context: Context, arguments: Arguments) -> int:
             image,
             name,
             compression=arguments.text("compression", "gzip"),  # type: ignore[arg-type]  # a choice of the same words
+            platform=arguments.text("platform"),
             on_event=ignore if arguments.flag("quiet") else on_event,
         )
     context.print(digest)
@@ -35,7 +36,7 @@ COMMAND = Command(
         "Sends IMAGE to the registry that its name, or NAME, begins with, and prints the digest of the manifest there."
         " What the registry has is not sent again, and layers that came compressed are sent as they came."
     ),
-    options=(compression_option("gzip"), PROGRESS, Option("quiet", "show no progress", short="q")),
+    options=(compression_option("gzip"), ONE_PLATFORM, PROGRESS, Option("quiet", "show no progress", short="q")),
     positionals=(
         Positional("IMAGE", "a name or an id"),
         Positional("NAME", "where to, if not to where its own name says", least=0),

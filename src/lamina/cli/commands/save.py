@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lamina.cli.options import CHOICE, TEXT, Command, Option, Positional
-from lamina.cli.transferring import PROGRESS, binary_output, compression_option
+from lamina.cli.transferring import ONE_PLATFORM, PROGRESS, binary_output, compression_option
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ def _run(context: Context, arguments: Arguments) -> int:
             binary_output(context) if target == "-" else target,
             format=arguments.text("format", "oci-archive"),  # type: ignore[arg-type]  # a choice of the same words
             compression=arguments.text("compression", "none"),  # type: ignore[arg-type]  # as above
+            platform=arguments.text("platform"),
             on_event=on_event,
         )
     return 0
@@ -42,6 +43,7 @@ COMMAND = Command(
             choices=("oci-archive", "docker-archive", "oci-dir"),
         ),
         compression_option("none"),
+        ONE_PLATFORM,
         PROGRESS,
     ),
     positionals=(Positional("IMAGE", "a name or an id", most=None),),

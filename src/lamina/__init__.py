@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         Tmpfs,
         Ulimit,
         check_upper,
+        diagnose,
         flatten_upper,
         merge_upper,
         mount,
@@ -47,7 +48,7 @@ __all__ = [
     "Store", "Image", "Layer", "Container", "Change", "mount", "Union",
     "check_upper", "vacuum_upper", "flatten_upper", "merge_upper",
     "RunOptions", "Bind", "Tmpfs", "Device", "Ulimit",
-    "Collected", "Removed", "Event",
+    "Collected", "Removed", "Event", "Diagnosis", "diagnose",
     "LaminaError", "InvalidInput", "NotFound", "Conflict", "Unsupported", "StoreError", "UsageError",
 ]  # fmt: skip
 

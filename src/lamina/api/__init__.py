@@ -8,10 +8,12 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from lamina.api.container import Change, Container
+    from lamina.api.diagnosing import diagnose
     from lamina.api.image import Image, Layer
     from lamina.api.mounting import mount
     from lamina.api.store import Store
     from lamina.api.uppers import check_upper, flatten_upper, merge_upper, vacuum_upper
+    from lamina.doctor.diagnose import Diagnosis
     from lamina.runtime.spec import Bind, Device, RunOptions, Tmpfs, Ulimit
     from lamina.store.collect import Collected
     from lamina.store.remove import Removed
@@ -29,6 +31,8 @@ _MODULES = {
     "Store": "lamina.api.store",
     "Tmpfs": "lamina.runtime.spec",
     "Ulimit": "lamina.runtime.spec",
+    "Diagnosis": "lamina.doctor.diagnose",
+    "diagnose": "lamina.api.diagnosing",
     "check_upper": "lamina.api.uppers",
     "flatten_upper": "lamina.api.uppers",
     "merge_upper": "lamina.api.uppers",
@@ -40,7 +44,7 @@ __all__ = [
     "Store", "Image", "Layer", "Container", "Change", "mount",
     "check_upper", "vacuum_upper", "flatten_upper", "merge_upper",
     "RunOptions", "Bind", "Tmpfs", "Device", "Ulimit",
-    "Collected", "Removed",
+    "Collected", "Removed", "Diagnosis", "diagnose",
 ]  # fmt: skip
 
 

@@ -26,7 +26,10 @@ def enter(ids: IdMap) -> None:
         return
     if ids.kind == "single":
         unshare_user()
-        write_map("self", ids.lines(groups=False), ids.lines(groups=True), setgroups=False)
+        try:
+            write_map("self", ids.lines(groups=False), ids.lines(groups=True), setgroups=False)
+        except OSError as error:
+            raise _refused("map its ids in", error) from error
     else:
         _enter_range(ids)
     become_root()
@@ -45,7 +48,12 @@ def unshare_user() -> None:
             _wait_for_ending_threads()
         unshare(CLONE_NEWUSER)
     except OSError as error:
-        raise Unsupported("make", "a user namespace", *why_refused(error)) from error
+        raise _refused("make", error) from error
+
+
+def _refused(doing: str, error: OSError) -> Unsupported:
+    refusal = why_refused(error)
+    return Unsupported(doing, "a user namespace", refusal.reason, refusal.hint)
 
 
 def _has_threads() -> bool:
@@ -108,6 +116,39 @@ def _enter_range(ids: IdMap) -> None:
         )
 
 
+def enter_within(ids: IdMap) -> None:
+    """Make the calling process, which has entered `ids`, root in another namespace inside with the same ids.
+
+    This is what a container's first process does; here a child, which stays outside, writes the map.
+    """
+    parent = os.getpid()
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.close(write)
+            if os.read(read, 1):
+                uid_lines, gid_lines = ids.inner_lines(groups=False), ids.inner_lines(groups=True)
+                write_map(str(parent), uid_lines, gid_lines, setgroups=True)
+                status = 0
+        except OSError as error:
+            status = error.errno or 1
+        finally:
+            os._exit(status)
+    os.close(read)
+    try:
+        unshare_user()
+        os.write(write, b"1")
+    finally:
+        os.close(write)
+        _, ended = os.waitpid(child, 0)
+    if failed := os.waitstatus_to_exitcode(ended):
+        cause = OSError(failed, os.strerror(failed))
+        raise _refused("map the ids of", cause) from cause
+    become_root()
+
+
 def _map_from_outside(pid: int, ids: IdMap) -> str:
     """Run both programs for `pid`; return "ok" or what went wrong."""
     for name, lines in (("newuidmap", ids.lines(groups=False)), ("newgidmap", ids.lines(groups=True))):
@@ -131,25 +172,69 @@ def _run(program: str, argv: list[str]) -> str:
     return "" if status == 0 else said or f"{argv[0]} failed"
 
 
-def why_refused(error: OSError) -> tuple[str, str]:
-    """Return reason and remedy of a refused user namespace: the four causes look alike to unshare(2)."""
+class Refusal:
+    """Why a user namespace was refused: the reason, and what helps: a command for root, or an advice."""
+
+    __slots__ = ("advice", "command", "reason")
+
+    def __init__(self, reason: str, *, command: str = "", advice: str = "") -> None:
+        self.reason = reason
+        self.command = command
+        self.advice = advice
+
+    @property
+    def hint(self) -> str:
+        """The command or the advice, as one line."""
+        return ", or ".join(filter(None, (f"as root: {self.command}" if self.command else "", self.advice)))
+
+
+def why_refused(error: OSError) -> Refusal:
+    """Tell apart the causes of a refused user namespace, which look alike to unshare(2) but for one."""
     if error.errno == errno.ENOSPC or _setting("/proc/sys/user/max_user_namespaces") == "0":
-        return "user.max_user_namespaces is 0 or used up", "as root: sysctl -w user.max_user_namespaces=10000"
-    if _setting("/proc/sys/kernel/unprivileged_userns_clone") == "0":
-        return "kernel.unprivileged_userns_clone is 0", "as root: sysctl -w kernel.unprivileged_userns_clone=1"
-    if _setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1":
-        return (
-            "AppArmor restricts user namespaces of ordinary users",
-            "as root: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or a profile with `userns,`",
-        )
+        reason = "user.max_user_namespaces is 0 or used up"
+        return Refusal(reason, command="sysctl -w user.max_user_namespaces=10000")
     if error.errno == errno.EINVAL:
-        return "this process has more than one thread", "let lamina's helper process do it"
+        return Refusal("this process has more than one thread", advice="let lamina's helper process do it")
+    if forbidden := _forbidden_to_users():
+        return forbidden
+    if _is_in_chroot():
+        return Refusal("this process is in a chroot, where the kernel allows none", advice="enter it by pivot_root(2)")
     if _setting("/proc/self/status", "Seccomp:") not in ("", "0"):
-        return (
-            f"a seccomp filter of an outer container answers {error.strerror}",
-            "run the outer container with --security-opt seccomp=unconfined",
+        return Refusal(
+            f"a seccomp filter of an outer container answers {os.strerror(error.errno or 0)}",
+            advice="run the outer container with --security-opt seccomp=unconfined",
         )
-    return error.strerror or "refused", ""
+    return Refusal(error.strerror or "refused")
+
+
+def _forbidden_to_users() -> Refusal | None:
+    """Return the setting for ordinary users that refuses, if there is one."""
+    if _is_privileged():
+        return None
+    if _setting("/proc/sys/kernel/unprivileged_userns_clone") == "0":
+        reason = "kernel.unprivileged_userns_clone is 0"
+        return Refusal(reason, command="sysctl -w kernel.unprivileged_userns_clone=1")
+    if _setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1":
+        return Refusal(
+            "AppArmor restricts user namespaces of ordinary users",
+            command="sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
+            advice="a profile with `userns,`",
+        )
+    return None
+
+
+def _is_privileged() -> bool:
+    """Tell whether settings for ordinary users do not concern this process: in another user namespace they do."""
+    from lamina.linux import capability
+    from lamina.linux.namespaces import in_first_user_namespace
+
+    return in_first_user_namespace() and capability.number("SYS_ADMIN") in capability.effective_set()
+
+
+def _is_in_chroot() -> bool:
+    """Tell whether the root of this process is no mount point: user_namespaces(7) then answers EPERM."""
+    lines = _setting("/proc/self/mountinfo").splitlines()
+    return bool(lines) and not any(line.split()[4] == "/" for line in lines)
 
 
 def _setting(path: str, field: str = "") -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 
 from lamina.errors import StoreError
-from lamina.ids.subid import Range, find_program, range_of
+from lamina.ids.subid import Range, find_program, range_command, range_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def why_single(uid: int) -> str:
     """Return what keeps this user from having a range, as a remedy for people: one line."""
     name = user_name(uid)
     if not range_of("/etc/subuid", uid) or not range_of("/etc/subgid", uid):
-        return f"to have more than one id: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name}"
+        return f"to have more than one id: {range_command(name)}"
     return "to use the range in /etc/subuid, install newuidmap (Debian: apt-get install uidmap)"
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 
+# What useradd(8) gives: from here on, so many.
+_FIRST, _COUNT = 100000, 65536
+
 
 class Range:
     """`count` ids of the host from `first` on."""
@@ -44,6 +47,24 @@ def range_of(path: str, uid: int) -> Range | None:
         if owner in names and first.isdecimal() and count.isdecimal() and int(count) > (best.count if best else 0):
             best = Range(int(first), int(count))
     return best
+
+
+def range_command(name: str) -> str:
+    """Return the command by which root gives the user a range that nobody has yet."""
+    first = _FIRST
+    for path in ("/etc/subuid", "/etc/subgid"):
+        try:
+            with open(path, encoding="utf-8", errors="surrogateescape") as file:
+                fields = [line.strip().split(":") for line in file]
+        except OSError:
+            continue
+        first = max([first, *(int(row[1]) + int(row[2]) for row in fields if _is_range(row))])
+    span = f"{first}-{first + _COUNT - 1}"
+    return f"usermod --add-subuids {span} --add-subgids {span} {name}"
+
+
+def _is_range(row: list[str]) -> bool:
+    return len(row) == 3 and row[1].isdecimal() and row[2].isdecimal()
 
 
 def _login(uid: int) -> str:

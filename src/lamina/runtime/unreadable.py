@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections import deque
 
 from lamina.runtime.host import OWN
@@ -13,17 +14,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def unreadable_names(root: str = "/", *, hidden: tuple[str, ...] = ()) -> Iterator[str]:
+def unreadable_names(root: str = "/", *, hidden: tuple[str, ...] = (), deadline: float = float("inf")) -> Iterator[str]:
     """Yield the paths below `root` that this process may not read, those of directories with a slash at the end.
 
     What is near the root comes first: that matters to programs, and a deep tree may hold thousands of such names. What
     is in such a directory is not known. `hidden` paths and the trees that a container has of its own are left out;
-    links are not followed, and devices, fifos and sockets not asked.
+    links are not followed, and devices, fifos and sockets not asked. Raises TimeoutError when time.monotonic() has
+    passed the deadline.
     """
     skipped = {*OWN, *hidden}
     rest = deque([root])
     while rest:
         directory = rest.popleft()
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not all names below {root} were asked for")
         if not os.access(directory, os.R_OK | os.X_OK, effective_ids=True):
             yield directory.rstrip("/") + "/"
             continue

@@ -93,15 +93,30 @@ def open_layout(root: str, ids: IdMap) -> Layout:
     Raises StoreError for a store that is newer, damaged, somebody else's or of another id map, and for a directory that
     is not empty and no store.
     """
+    layout = open_existing(root, ids)
+    if layout is not None:
+        return layout
+    layout = Layout(root, ids)
+    _create(layout)
+    _check(layout, _read_version(root))
+    return layout
+
+
+def open_existing(root: str, ids: IdMap) -> Layout | None:
+    """Open the store at the absolute path `root` as `open_layout` does, or return None where there is none yet."""
     layout = Layout(root, ids)
     version = _read_version(root)
     if version is None:
-        _create(layout)
-        version = _read_version(root)
+        return None
+    _check(layout, version)
+    return layout
+
+
+def _check(layout: Layout, version: bytes | None) -> None:
+    root = layout.root
     _check_version(root, version)
     _check_owner(root)
-    check_same(IdMap.parse(os.fsdecode(read_bytes(layout.path("idmap"))).strip()), ids, root)
-    return layout
+    check_same(IdMap.parse(os.fsdecode(read_bytes(layout.path("idmap"))).strip()), layout.ids, root)
 
 
 def _read_version(root: str) -> bytes | None:

@@ -19,7 +19,7 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ("pull", "push", "load", "save", "export", "copy", "tags", "attach", "referrers", "login", "logout"),
     ),
     ("Containers", ("run", "ps", "diff", "commit", "rm")),
-    ("The store and this program", ("prune", "store", "completion", "help")),
+    ("The store and this program", ("prune", "store", "doctor", "completion", "help")),
 )
 
 NAMES = tuple(name for _, names in GROUPS for name in names)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
+import tarfile
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.command import Lamina
-from tests.helpers.images import facts, layer_bytes, rootfs_archive
+from tests.helpers.images import add, facts, layer_bytes, rootfs_archive
 from tests.helpers.layouts import INDEX, Made
 
 
@@ -154,3 +157,49 @@ def test_progress_comes_as_json(lamina: Lamina, scratch: Path) -> None:
     }
     finished = [event for event in events if event["Finished"]]
     assert len(finished) == 2 and all(event["Task"] == "load" and event["Done"] == event["Total"] for event in finished)
+
+
+def _old_archive(path: Path, *, compressed: bool = False, loop: bool = False, repositories: bool = True) -> Path:
+    """Write an archive as docker wrote it before 1.10: two layers, the second named twice."""
+    data = BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as tar:
+        for number, layer in ((1, "a" * 64), (2, "b" * 64)):
+            said = {
+                "id": layer,
+                "created": f"2014-01-0{number}T00:00:00Z",
+                "container_config": {"Cmd": ["/bin/sh", "-c", f"step {number}"]},
+                "config": {"Env": [f"N={number}"], "Cmd": ["sh"]},
+                "architecture": "amd64",
+                "os": "linux",
+                "Size": 1,
+            }
+            if number == 2 or loop:
+                said["parent"] = "a" * 64 if number == 2 else "b" * 64
+            content = layer_bytes(number, whiteout=number == 2)
+            add(tar, layer, None)
+            add(tar, f"{layer}/VERSION", b"1.0")
+            add(tar, f"{layer}/json", json.dumps(said).encode())
+            add(tar, f"{layer}/layer.tar", gzip.compress(content) if compressed else content)
+        if repositories:
+            add(tar, "repositories", json.dumps({"old/image": {"1": "b" * 64, "latest": "b" * 64}}).encode())
+    path.write_bytes(data.getvalue())
+    return path
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_an_archive_from_before_docker_1_10_is_taken(lamina: Lamina, scratch: Path, *, compressed: bool) -> None:
+    done = lamina("load", "-i", _old_archive(scratch / "old.tar", compressed=compressed))
+    assert set(done.lines()) == {"Loaded image: old/image:1", "Loaded image: old/image:latest"}
+    (said,) = json.loads(lamina("inspect", "old/image:1").stdout)
+    assert said["Config"]["Env"] == ["N=2"] and len(said["RootFS"]["Layers"]) == 2
+    steps = json.loads(lamina("history", "--format", "json", "old/image:1").stdout)
+    assert [step["CreatedBy"] for step in steps] == ["/bin/sh -c step 2", "/bin/sh -c step 1"]
+    lamina("save", "-o", scratch / "new.tar", "old/image:1")
+    lamina("load", "-i", scratch / "new.tar")
+    assert lamina("store", "check").stdout == ""
+
+
+def test_an_old_archive_may_name_nothing_and_must_end(lamina: Lamina, scratch: Path) -> None:
+    done = lamina("load", "-i", _old_archive(scratch / "bare.tar", repositories=False))
+    assert done.stdout.startswith("Loaded image ID: sha256:") and len(done.lines()) == 1
+    assert "do not end" in lamina("load", "-i", _old_archive(scratch / "loop.tar", loop=True), status=125).stderr

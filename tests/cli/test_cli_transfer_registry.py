@@ -68,6 +68,26 @@ def test_a_pulled_image_is_pushed_byte_for_byte(lamina: Lamina, registry: Regist
     assert sorted(lamina("tags", f"{registry.host}/a/b").lines()) == ["1", "2"]
 
 
+def test_an_unchanged_image_is_pushed_again_without_sending_or_compressing_anything(
+    lamina: Lamina, registry: Registry, scratch: Path
+) -> None:
+    lamina("import", rootfs_archive(scratch / "rootfs.tar"), "mine:1")
+    remote = f"{registry.host}/team/mine:1"
+    first = lamina("push", "mine:1", remote).stdout
+    before = len(registry.requests("PATCH", "PUT", "POST"))
+    (framing,) = (lamina.store / "layers").glob("*/framing")
+    framing.rename(scratch / "framing")  # without it the layer's tar cannot be made
+    assert lamina("push", "mine:1", remote).stdout == first
+    assert registry.requests("PATCH", "PUT", "POST")[before:] == []
+    assert "framing" in lamina("push", "--compression", "gzip:0", "mine:1", remote, status=125).stderr
+    (scratch / "framing").rename(framing)
+    # What another version of the library made is not believed.
+    (compressed,) = (lamina.store / "layers").glob("*/compressed")
+    compressed.write_text(compressed.read_text().replace("maker: gzip:3 isal ", "maker: gzip:3 isal 0."))
+    assert lamina("push", "mine:1", remote).stdout == first and lamina("store", "check").stdout == ""
+    assert "levels 1 to 22" in lamina("push", "--compression", "zstd:23", "mine:1", remote, status=125).stderr
+
+
 def test_blobs_come_from_other_repositories_of_the_registry(lamina: Lamina, registry: Registry, image: str) -> None:
     lamina("tag", image, f"{registry.host}/first/image:1")
     lamina("push", f"{registry.host}/first/image:1")

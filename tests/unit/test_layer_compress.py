@@ -8,10 +8,12 @@ import lzma
 import os
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from lamina.errors import InvalidInput
+from lamina.layer.encode import encoder, maker_of, parse_compression
 from lamina.tar.compress import Decompressed, sniff
 from lamina.tar.zstd import ZstdCompressor
 
@@ -99,3 +101,20 @@ def test_from_a_pipe_that_is_slow() -> None:
 
 def test_sniff_of_little() -> None:
     assert [sniff(head) for head in (b"", b"\x1f", b"BZ", b"\xfd7z")] == ["none"] * 4
+
+
+@pytest.mark.parametrize(("least", "most"), [("gzip:0", "gzip"), ("zstd:1", "zstd:19")])
+def test_levels_differ_and_are_part_of_who_made_it(least: str, most: str) -> None:
+    words = Random(1).randbytes(4096)
+    data = b"".join(words[at : at + 40] for at in Random(2).choices(range(4000), k=20_000))
+    sizes = []
+    for compression in (least, most):
+        encode = encoder(compression)
+        sizes.append(len(encode.compress(data) + encode.flush()))
+    assert sizes[0] > sizes[1] and maker_of(least) != maker_of(most)
+
+
+@pytest.mark.parametrize("text", ["", "xz", "gzip:", "gzip:4", "zstd:0", "zstd:23", "zstd:-1", "zstd:x", "none:1"])
+def test_what_is_no_compression_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput, match="cannot compress with"):
+        parse_compression(text)

@@ -208,7 +208,7 @@ class Store:
         target: str | os.PathLike[str] | BinaryIO,
         *,
         format: Literal["oci-archive", "docker-archive", "oci-dir"] = "oci-archive",  # noqa: A002  # everybody's word
-        compression: Literal["none", "gzip", "zstd"] = "none",
+        compression: str = "none",
         platform: str = "",
         on_event: OnEvent = ignore,
     ) -> None:
@@ -216,7 +216,8 @@ class Store:
 
         A name of an index writes all of it, byte for byte, or the image for `platform`; docker's archives hold one.
 
-        Layers that came compressed are written as they came; `compression` is for the others. Raises InvalidInput for
+        Layers that came compressed are written as they came; `compression` ("none", "gzip", "zstd",
+        "zstd:19") is for the others. Raises InvalidInput for
         an image that is a change over this machine's own root.
         """
         from lamina.api.transfers import save
@@ -254,7 +255,7 @@ class Store:
         image: Image | str,
         name: str = "",
         *,
-        compression: Literal["none", "gzip", "zstd"] = "gzip",
+        compression: str = "gzip",
         platform: str = "",
         on_event: OnEvent = ignore,
     ) -> str:
@@ -262,7 +263,7 @@ class Store:
 
         A name of an index sends all of it, or the image for `platform`. Returns the digest of the manifest or index
         that the registry has then. Layers that came compressed are sent as they
-        came; `compression` is for the others. What the registry has is not sent.
+        came; `compression` ("none", "gzip", "zstd", "zstd:19") is for the others. What the registry has is not sent.
         """
         from lamina.api.transfers import push
 
@@ -275,7 +276,7 @@ class Store:
         *,
         platform: str = "",
         all_platforms: bool = False,
-        compression: Literal["none", "gzip", "zstd"] = "gzip",
+        compression: str = "gzip",
         on_event: OnEvent = ignore,
     ) -> None:
         """Copy an image between places, named as skopeo names them, unpacking it only into the store.

@@ -61,9 +61,9 @@ def compression_option(default: str) -> Option:
     """Return the option that says what becomes of layers without a blob."""
     return Option(
         "compression",
-        f"how to compress layers that did not come compressed (default: {default})",
-        kind=CHOICE,
-        choices=("none", "gzip", "zstd"),
+        f"how to compress layers that did not come compressed: none, gzip or zstd (default: {default})",
+        kind=TEXT,
+        value="NAME[:LEVEL]",
     )
 
 

@@ -16,6 +16,7 @@
         framing                      what the tar says beyond the tree: headers, order, padding
         owners                       who owns what, where the tree cannot say it
         layer                        diff id and sizes
+        compressed                   digest and size of its compressed form, so that it is not made only to learn them
       containers/ID/
         record, state                what it is; how far it is
         lock                         held while it runs

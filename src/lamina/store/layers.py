@@ -7,7 +7,7 @@ NAME is `diff-HEX` for a layer whose tar names all its parent directories, so th
 from __future__ import annotations
 
 from lamina.errors import StoreError
-from lamina.oci.digest import ChainId, DiffId, next_chain_id, parse_diff_id
+from lamina.oci.digest import BlobDigest, ChainId, DiffId, next_chain_id, parse_diff_id, parse_digest
 from lamina.store.files import read_if_present
 from lamina.store.record import Record, encode_record
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lamina.store.layout import Layout
+    from lamina.store.staging import Staging
 
 
 class LayerRecord:
@@ -60,6 +61,24 @@ def read_layer(layout: Layout, name: str) -> LayerRecord:
         entries=record.number("entries"),
         complete=record.number("complete") == 1,
     )
+
+
+def read_compressed(layout: Layout, name: str, maker: str) -> tuple[BlobDigest, int] | None:
+    """Return digest and size of what `maker` (`layer.encode.maker_of`) made of the layer's tar, if that is known."""
+    path = layout.path("layers", name, "compressed")
+    data = read_if_present(path)
+    if data is None:
+        return None
+    record = Record(data, path)
+    if record.text("maker") != maker:
+        return None
+    return parse_digest(record.text("digest")), record.number("size")
+
+
+def remember_compressed(staging: Staging, name: str, maker: str, digest: BlobDigest, size: int) -> None:
+    """Keep what `read_compressed` returns from now on: the last maker's is known, and it can be lost at no cost."""
+    data = encode_record([("maker", maker), ("digest", digest), ("size", size)])
+    staging.publish_file(f"layers/{name}/compressed", data, sync=False)
 
 
 def tree_path(layout: Layout, name: str) -> str:

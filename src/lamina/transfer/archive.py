@@ -15,6 +15,7 @@ from lamina.transfer.content import Found, Source
 from lamina.transfer.dockerarchive import DockerArchiveSource
 from lamina.transfer.layout import LayoutSource, directory_files, is_layout
 from lamina.transfer.members import list_members
+from lamina.transfer.oldarchive import is_old_archive
 
 
 class Images(Source, Protocol):
@@ -49,7 +50,7 @@ def _of_archive(path: str, what: str) -> Images:
     # Docker 25 and later write both; the index has the manifests as they were.
     if "oci-layout" in members and "index.json" in members:
         return LayoutSource(members.get, what)
-    if "manifest.json" in members:
+    if "manifest.json" in members or is_old_archive(members):
         return DockerArchiveSource(members, what)
     hint = "lamina import takes the tar of a root file system"
     raise InvalidInput("read", "the archive", "it has neither index.json nor manifest.json: it holds no images", hint)

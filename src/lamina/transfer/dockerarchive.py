@@ -2,12 +2,12 @@
 
 manifest.json lists images: the path of a config, of each layer's tar, base first, and names. There are no manifests, so
 they are made here: of the config as it is, and of the layers by their digests, which for an uncompressed layer is its
-diff id.
+diff id. Archives from before docker 1.10 have no manifest.json (`oldarchive`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from lamina.errors import InvalidInput
 from lamina.oci.config import parse_config
@@ -15,9 +15,10 @@ from lamina.oci.descriptor import CONFIG, LAYER, LAYER_GZIP, LAYER_ZSTD, MANIFES
 from lamina.oci.digest import BlobDigest, digest_of
 from lamina.oci.document import MAX_DOCUMENT, Fields, parse_json
 from lamina.oci.manifest import make_manifest
-from lamina.oci.reference import parse_name
+from lamina.oci.reference import Reference, parse_name
 from lamina.tar.compress import sniff
 from lamina.transfer.content import Blob, Bytes, Found
+from lamina.transfer.oldarchive import read_old_archive
 from lamina.transfer.section import Section
 
 _LAYER_TYPES = {"none": LAYER, "gzip": LAYER_GZIP, "zstd": LAYER_ZSTD}
@@ -31,10 +32,7 @@ class DockerArchiveSource:
         self._what = what
         self._documents: dict[str, bytes] = {}
         self._blobs: dict[str, Section] = {}
-        listed = parse_json(self._file("manifest.json").read(MAX_DOCUMENT, "manifest.json"), "manifest.json")
-        if not isinstance(listed, list) or not listed:
-            raise InvalidInput("read", f"manifest.json of {what}", "it is no list of images")
-        self._images = [self._image(Fields(entry, "manifest.json", f"[{i}]")) for i, entry in enumerate(listed)]
+        self._images = self._listed() if "manifest.json" in files else self._old()
 
     def images(self) -> list[Found]:
         """Return the images in the archive's order."""
@@ -53,10 +51,22 @@ class DockerArchiveSource:
     def stop(self) -> None:
         """Nothing waits for anybody here."""
 
+    def _listed(self) -> list[Found]:
+        listed = parse_json(self._file("manifest.json").read(MAX_DOCUMENT, "manifest.json"), "manifest.json")
+        if not isinstance(listed, list) or not listed:
+            raise InvalidInput("read", f"manifest.json of {self._what}", "it is no list of images")
+        return [self._image(Fields(entry, "manifest.json", f"[{i}]")) for i, entry in enumerate(listed)]
+
+    def _old(self) -> list[Found]:
+        images = read_old_archive(self._files, self._what)
+        return [self._made(image.config, image.layers, image.names) for image in images]
+
     def _image(self, fields: Fields) -> Found:
         config = self._file(fields.needed_text("Config")).read(MAX_DOCUMENT, "an image config")
         layers = [self._file(name) for name in fields.texts("Layers") or ()]
-        names = tuple(parse_name(tag) for tag in fields.texts("RepoTags") or ())
+        return self._made(config, layers, tuple(parse_name(tag) for tag in fields.texts("RepoTags") or ()))
+
+    def _made(self, config: bytes, layers: Sequence[Section], names: tuple[Reference, ...]) -> Found:
         diff_ids = parse_config(config).diff_ids
         if len(diff_ids) != len(layers):
             reason = f"it has {len(layers)} layers for the {len(diff_ids)} of the config"

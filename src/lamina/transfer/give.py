@@ -1,7 +1,8 @@
 """The store as a source: its images, with a blob for each layer, as they are or compressed on their way out.
 
 A layer that came compressed goes out as it came, byte for byte. The tar of any other layer is made from its directory
-while it is read, and is checked against its diff id.
+while it is read, and is checked against its diff id; what it becomes when it is compressed is remembered beside the
+layer, so that sending it again to where it is costs no compressing.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from lamina.errors import InvalidInput, NotFound
 from lamina.events import Event, OnEvent
 from lamina.ids.worker import Fd
+from lamina.layer.encode import maker_of, parse_compression
 from lamina.oci.descriptor import (
     CONFIG,
     LAYER,
@@ -23,12 +25,13 @@ from lamina.oci.descriptor import (
     LAYER_ZSTD,
     Descriptor,
 )
-from lamina.oci.digest import digest_of, short
+from lamina.oci.digest import BlobDigest, digest_of, short
 from lamina.oci.manifest import Manifest, make_manifest
 from lamina.store import making
 from lamina.store.blobs import blob_thing, has_blob, read_document
 from lamina.store.bundles import BundleRecord, bundle_name, images_of, things_of_bundle
 from lamina.store.images import ImageRecord
+from lamina.store.layers import read_compressed, remember_compressed
 from lamina.store.layout import Layout
 from lamina.store.publish import documents_of, things_of
 from lamina.store.staging import Staging
@@ -45,7 +48,7 @@ _AT_ONCE = 2  # layers that are compressed side by side
 class StoreSource:
     """Images of the store, given out by a process that keeps them from the collector with `staging`.
 
-    `compression` is one of `lamina.layer.encode.COMPRESSIONS`: what layers become that have no blob.
+    `compression` is what `lamina.layer.encode` takes: what layers become that have no blob.
     """
 
     def __init__(self, staging: Staging, worker: Worker, *, compression: str, task: str, on_event: OnEvent) -> None:
@@ -56,6 +59,7 @@ class StoreSource:
         self._on_event = on_event
         self._tars: dict[str, str] = {}  # layers by their diff ids
         self._made: dict[str, Section] = {}
+        self._known: dict[str, str] = {}  # layers by the digests that their compressed forms will have
         self._manifests: dict[str, bytes] = {}
 
     @property
@@ -99,6 +103,8 @@ class StoreSource:
 
     def blob(self, descriptor: Descriptor) -> Blob:
         """Return a blob: a file of the store, one that was made, or a tar that is made while it is read."""
+        if descriptor.digest in self._known and descriptor.digest not in self._made:
+            self._make(self._known[descriptor.digest])
         if descriptor.digest in self._made:
             return self._made[descriptor.digest]
         if has_blob(self._layout, descriptor.digest):
@@ -123,16 +129,27 @@ class StoreSource:
         return make_manifest(config, tuple(layers), manifest.annotations)
 
     def _compress(self, layer: Descriptor) -> Descriptor:
+        """Return what the layer becomes; it is made only if nobody knows yet, or when it is asked for."""
+        name = self._tars[layer.digest]
+        known = read_compressed(self._layout, name, maker_of(self._compression))
+        if known is None:
+            self._on_event(Event(self._task, short(layer.digest), total=layer.size))
+            known = self._make(name)
+        else:
+            self._known[known[0]] = name
+        digest, size = known
+        return Descriptor(_LAYER_TYPES[parse_compression(self._compression)[0]], digest, size, layer.annotations)
+
+    def _make(self, name: str) -> tuple[BlobDigest, int]:
         path = self._staging.new_path()
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            self._on_event(Event(self._task, short(layer.digest), total=layer.size))
-            name = self._tars[layer.digest]
             digest, size = making.write_compressed(self._layout, self._worker, name, Fd(fd), self._compression)
         finally:
             os.close(fd)
         self._made[digest] = Section(path, 0, size)
-        return Descriptor(_LAYER_TYPES[self._compression], digest, size, layer.annotations)
+        remember_compressed(self._staging, name, maker_of(self._compression), digest, size)
+        return digest, size
 
 
 def check_portable(image: ImageRecord, doing: str) -> None:

@@ -208,9 +208,15 @@ class Repository:
         subject = referrers.subject_of(descriptor, data)
         noted = subject is None
         for tag in [name.tag for name in names or () if name.tag] or [descriptor.digest]:
-            noted |= bool(self.send_manifest(tag, descriptor.media_type, data).get("OCI-Subject"))
+            if subject is not None or not self._has_manifest(tag, descriptor):
+                noted |= bool(self.send_manifest(tag, descriptor.media_type, data).get("OCI-Subject"))
         if subject is not None and not noted:
             referrers.note(self, subject, descriptor, data)
+
+    def _has_manifest(self, tag: str, descriptor: Descriptor) -> bool:
+        response = self.request("HEAD", self.path(f"manifests/{tag}"), headers={"Accept": _ACCEPTED})
+        drain(response)
+        return response.status == 200 and response.headers.get("Docker-Content-Digest") == descriptor.digest
 
     def send_manifest(self, tag: str, media_type: str, data: bytes) -> Mapping[str, str]:
         """Send a manifest under one tag or its digest, and return the headers of the answer."""

@@ -19,7 +19,7 @@ def _run(context: Context, arguments: Arguments) -> int:
             target,
             platform=arguments.text("platform"),
             all_platforms=arguments.flag("all-platforms"),
-            compression=arguments.text("compression", "gzip"),  # type: ignore[arg-type]  # a choice of the same words
+            compression=arguments.text("compression", "gzip"),
             on_event=on_event,
         )
     return 0

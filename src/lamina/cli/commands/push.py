@@ -20,7 +20,7 @@ def _run(context: Context, arguments: Arguments) -> int:
         digest = store.push(
             image,
             name,
-            compression=arguments.text("compression", "gzip"),  # type: ignore[arg-type]  # a choice of the same words
+            compression=arguments.text("compression", "gzip"),
             platform=arguments.text("platform"),
             on_event=ignore if arguments.flag("quiet") else on_event,
         )

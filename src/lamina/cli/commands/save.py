@@ -18,7 +18,7 @@ def _run(context: Context, arguments: Arguments) -> int:
             arguments.positionals,
             binary_output(context) if target == "-" else target,
             format=arguments.text("format", "oci-archive"),  # type: ignore[arg-type]  # a choice of the same words
-            compression=arguments.text("compression", "none"),  # type: ignore[arg-type]  # as above
+            compression=arguments.text("compression", "none"),
             platform=arguments.text("platform"),
             on_event=on_event,
         )

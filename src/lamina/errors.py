@@ -71,3 +71,8 @@ def shown(value: object) -> str:
 def one_line(text: str) -> str:
     """Return `text` with control characters escaped, so that a hostile name cannot drive a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def last_line(text: str) -> str:
+    """Return the last line that is not empty: of a traceback, the error itself."""
+    return text.strip().rpartition("\n")[2]

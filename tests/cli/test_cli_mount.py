@@ -102,6 +102,17 @@ def test_the_command_s_status_is_the_status(lamina: Lamina, directories: Path) -
     assert status("sh", "-c", "kill -PIPE $$") == 128 + signal.SIGPIPE
 
 
+@pytest.mark.requires("fuse")
+@pytest.mark.parametrize("driver", ["kernel", "fuse"])
+def test_mounts_own_words_are_attributes_of_the_mount(lamina: Lamina, directories: Path, driver: str) -> None:
+    text = "lowerdir=lower,upperdir=upper,workdir=work,nosuid,nodev,noexec,noatime,defaults,x-systemd.automount"
+    look = ["sh", "-c", "grep merged /proc/self/mounts; cp /bin/true merged; merged/true"]
+    done = lamina("mount", "--driver", driver, "-o", text, "merged", "--", *look, status=126)
+    assert {"rw", "nosuid", "nodev", "noexec", "noatime"} <= set(done.stdout.split()[3].split(","))
+    done = lamina("mount", "--driver", driver, "-o", f"{text},ro", "merged", "--", "touch", "merged/no", status=1)
+    assert "Read-only file system" in done.stderr
+
+
 @pytest.mark.requires("root", "mounts")
 def test_root_mounts_for_everybody(lamina: Lamina, directories: Path) -> None:
     lamina("mount", "--layer", "lower", "--upper", "upper", "--work", "work", "merged")
@@ -136,6 +147,14 @@ def test_an_ordinary_user_is_told_how(lamina: Lamina, directories: Path) -> None
          "cannot mount the overlay {}/upper: there is no work directory to it"),
         (["--driver", "kernel", "-o", "lowerdir=lower:upper,nonsense=1", "merged"], 125,
          "cannot mount the overlay on merged: Unknown parameter 'nonsense'"),
+        (["-o", "lowerdir=lower:upper,nonsense=1", "merged"], 2, "-o nonsense=1: unknown option"),
+        (["--driver", "fuse", "-o", "lowerdir=lower,nonsense", "merged"], 2, "-o nonsense: unknown option"),
+        (["--driver", "fuse", "-o", "lowerdir=lower,verity=require", "merged"], 125,
+         "cannot mount by our own driver with -o verity=require: only the kernel's driver has that"),
+        (["--driver", "fuse", "--log", "none/log", "-o", "lowerdir=lower", "merged"], 125,
+         "cannot write the log {}/none/log: No such file or directory"),
+        (["--driver", "kernel", "--log", "log", "-o", "lowerdir=lower", "merged"], 2,
+         "--log and --driver kernel exclude each other"),
         (["merged"], 2, "no directory to show is named"),
         (["-o", "ro", "merged"], 2, "no directory to show is named"),
         (["-o", "lowerdir=lower", "--upper", "upper", "merged"], 2, "--upper and --work go with --layer"),

@@ -65,8 +65,11 @@ def test_relative_names_are_mounted_and_written(place: Path) -> None:
 
 
 def test_options_that_tune_are_taken(place: Path) -> None:
-    overlayfs(place, "-olowerdir=lower", "-o", "fsync=0,threaded=1,timeout=5,context=x,allow_other", "merged")
+    asked = "fsync=0,threaded=1,timeout=5,context=x,allow_other,rw,dev,suid,static_nlink"
+    done = overlayfs(place, "-olowerdir=lower", "-o", asked, "merged")
     try:
+        ignored = "fsync=0, threaded=1, timeout=5, context=x, static_nlink"
+        assert done.stderr == f"lamina-overlayfs: ignored, since nothing comes of it here: {ignored}\n"
         assert os.statvfs(place / "merged").f_flag & os.ST_RDONLY or not os.access(place / "merged" / "no", os.W_OK)
         with pytest.raises(OSError, match="Read-only"):
             (place / "merged" / "no").write_text("")

@@ -2,8 +2,7 @@
 
 podman and buildah call the first as `mount_program` (containers-storage.conf(5)): options with `-o`, the directory to
 mount on, and back once the mount answers. mount(8) calls the second with its source first (mount(8), "External
-helpers"). Options that only tune fuse-overlayfs are taken and change nothing; what changes a result and is not there
-is refused.
+helpers"). What only tunes fuse-overlayfs is taken, and told as ignored; what nobody knows is refused.
 """
 
 from __future__ import annotations
@@ -11,8 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from lamina.errors import LaminaError, Unsupported, UsageError
-from lamina.linux import mount as system
+from lamina.errors import LaminaError, UsageError, one_line
 from lamina.overlay.stack import Overlay, parse_options
 
 TYPE_CHECKING = False
@@ -21,24 +19,12 @@ if TYPE_CHECKING:
 
     from lamina.overlay.fuse.start import Server
 
-#: Generic options of mount(8) that are flags of mount(2), and those that undo one.
-_FLAGS = {
-    "ro": system.MS_RDONLY,
-    "nosuid": system.MS_NOSUID,
-    "nodev": system.MS_NODEV,
-    "noexec": system.MS_NOEXEC,
-    "noatime": system.MS_NOATIME,
-    "nodiratime": system.MS_NODIRATIME,
-}
-_WITHOUT_EFFECT = frozenset((
-    "_netdev", "allow_other", "allow_root", "atime", "auto", "auto_unmount", "clone_fd", "comment", "context",
-    "default_permissions", "defaults", "dev", "exec", "fast_ino", "fsname", "fsync", "max_idle_threads",
-    "max_read", "max_write", "noacl", "noauto", "nouser", "relatime", "rw", "subtype", "suid", "threaded",
-    "timeout", "user", "writeback", "x-gvfs-hide",
+#: What fuse-overlayfs(1) and libfuse take to tune themselves. It is taken, told as ignored, and nothing comes of it.
+_TUNING = frozenset((
+    "allow_root", "auto_unmount", "blkdev", "clone_fd", "context", "debug", "defcontext", "fast_ino", "fscontext",
+    "fsname", "fsync", "ino32", "ino64", "max_idle_threads", "max_read", "max_threads", "max_write", "noacl",
+    "noxattrs", "rootcontext", "static_nlink", "subtype", "threaded", "timeout", "writeback",
 ))  # fmt: skip
-_KNOWN = frozenset({
-    "gidmapping", "owners", "squash_to_gid", "squash_to_root", "squash_to_uid", "uidmapping", "volatile",
-})  # fmt: skip
 
 USAGE = "lamina-overlayfs [-f] -o lowerdir=TOP:…:BASE[,upperdir=UPPER,workdir=WORK] MERGED"
 
@@ -75,12 +61,16 @@ def _report(name: str, work: Callable[[], None]) -> int:
 
 
 def _mount_program(words: list[str]) -> None:
-    options, rest = _split_words(words, with_value="o", without="fds")
+    from lamina.overlay.fuse.start import TO_STDERR
+
+    debug = "--debug" in words
+    options, rest = _split_words([word for word in words if word != "--debug"], with_value="o", without="fds")
     targets = [word for word in rest if not word.startswith("-")]
     if len(targets) != 1:
         raise UsageError("", "", f"one directory to mount on is needed: {USAGE}")
-    server = _mount(",".join(options.get("o", [])), targets[0])
-    if "f" in options:
+    stays = debug or "f" in options or "d" in options  # as libfuse: in the foreground, with its errors
+    server = _mount("lamina-overlayfs", ",".join(options.get("o", [])), targets[0], log=TO_STDERR if stays else "")
+    if stays:
         server.wait_end()
 
 
@@ -89,7 +79,7 @@ def _mount_for_mount(words: list[str]) -> None:
     if len(rest) != 2:
         raise UsageError("", "", "a source and a directory to mount on are needed")
     if "f" not in options:  # mount --fake
-        _mount(",".join(options.get("o", [])), rest[1])
+        _mount("mount.fuse.lamina", ",".join(options.get("o", [])), rest[1])
 
 
 def _split_words(words: list[str], *, with_value: str, without: str) -> tuple[dict[str, list[str]], list[str]]:
@@ -114,35 +104,37 @@ def _split_words(words: list[str], *, with_value: str, without: str) -> tuple[di
     return options, rest
 
 
-def _mount(text: str, target: str) -> Server:
-    from lamina.overlay.fuse.start import start
+def _mount(name: str, text: str, target: str, *, log: str = "") -> Server:
+    from lamina.overlay import drivers
 
-    overlay, flags = read_options(text)
+    overlay, ignored = read_options(text)
+    if ignored:
+        sys.stderr.write(f"{name}: ignored, since nothing comes of it here: {one_line(', '.join(ignored))}\n")
     if not os.path.isdir(target):
         raise LaminaError("mount on", target, "it is no directory")
-    return start(overlay, target, flags=flags, allow_other=os.geteuid() == 0)
+    mounted = drivers.mount(overlay, target, driver="fuse", log=log)
+    assert mounted.server is not None, "our own driver is a process"
+    return mounted.server
 
 
-def read_options(text: str) -> tuple[Overlay, int]:
-    """Return the overlay and mount(2)'s flags for an option text of fuse-overlayfs; paths become absolute.
+def read_options(text: str) -> tuple[Overlay, list[str]]:
+    """Return the overlay for an option text of fuse-overlayfs, and the options that nothing comes of.
 
-    Raises UsageError, and Unsupported for an option that would change what is shown.
+    Paths become absolute. Raises UsageError.
     """
     asked = parse_options(text)
-    flags = 0
     kept: list[tuple[str, str]] = []
+    ignored: list[str] = []
     renames = ""
     for name, value in asked.options:
-        if name in _FLAGS:
-            flags |= _FLAGS[name]
-        elif name == "xattr_permissions":  # fuse-overlayfs's word; its values choose among spellings
+        if name == "xattr_permissions":  # fuse-overlayfs's word; its values choose among spellings
             kept.append(("owners", "xattr"))
-        elif name in _KNOWN:
-            kept.append((name, value))
         elif name == "renames" and value in ("redirect", "copy"):
             renames = value
-        elif name not in _WITHOUT_EFFECT:
-            raise Unsupported("mount with the option", f"{name}={value}" if value else name, "it is not known here")
+        elif name in _TUNING:
+            ignored.append(f"{name}={value}" if value else name)
+        else:
+            kept.append((name, value))
     overlay = Overlay(
         [os.path.abspath(layer) for layer in asked.layers],
         upper=os.path.abspath(asked.upper) if asked.upper else "",
@@ -151,7 +143,7 @@ def read_options(text: str) -> tuple[Overlay, int]:
         options=kept,
         renames=renames,
     )
-    return overlay, flags
+    return overlay, ignored
 
 
 if __name__ == "__main__":

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from lamina.cli.options import LIST, TEXT, Option, usage_error
+from lamina.errors import last_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from lamina.cli.context import Context
     from lamina.cli.options import Arguments, Command
     from lamina.ids.map import IdMap
     from lamina.overlay.stack import Overlay
@@ -58,3 +60,10 @@ def _asked(command: Command, arguments: Arguments) -> Overlay:
     if others.upper or others.work or others.layers != ("/",):
         raise usage_error(command, "-o names directories, and so does --layer", "use one of the two forms")
     return Overlay(layers, upper=upper, work=work, userxattr=others.userxattr, options=others.options)
+
+
+def tell_defects(context: Context, said: str) -> None:
+    """Show what the server of a mount had to say of its own defects: the last line, or with --debug all of it."""
+    context.note(f"the server of the mount had a defect: {last_line(said)}")
+    if context.debug:
+        context.err.write(said)

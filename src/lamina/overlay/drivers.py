@@ -14,6 +14,7 @@ import os
 from lamina.errors import LaminaError, Unsupported
 from lamina.linux import mount as system
 from lamina.overlay import kernel
+from lamina.overlay.options import check_known, check_ours, split_generic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,17 +66,21 @@ def unmount(target: str) -> None:
         fuse.fusermount_unmount(target)
 
 
-def mount(overlay: Overlay, target: str, *, driver: Driver = "auto", attributes: int = 0) -> Mounted:
+def mount(overlay: Overlay, target: str, *, driver: Driver = "auto", attributes: int = 0, log: str = "") -> Mounted:
     """Mount `overlay` on the directory `target`, in the mount namespace of the caller, and return what was mounted.
 
     `attributes` are MOUNT_ATTR_ flags. A server lives in the caller's namespaces; for a mount namespace that is to end
-    with a command, use `mount_served`. Raises what the driver raises.
+    with a command, use `mount_served`. `log` is where a server writes of its own defects (`fuse.start`). Raises what
+    the driver raises.
     """
+    allow_other = os.geteuid() == 0 or ("allow_other", "") in overlay.options
+    overlay, more = split_generic(overlay)
+    attributes |= more
 
     def by_fuse(note: str) -> Mounted:
         from lamina.overlay.fuse.start import start
 
-        server = start(overlay, target, flags=_flags(attributes), allow_other=os.geteuid() == 0)
+        server = start(overlay, target, flags=_flags(attributes), allow_other=allow_other, log=log)
         return Mounted(target, "fuse", server=server, note=note)
 
     return _choose(overlay, target, driver, attributes, by_fuse)
@@ -89,11 +94,14 @@ def mount_served(
     `hand_over` returns once another process has its own copy of the descriptor, for `lamina.overlay.fuse.start.serve`.
     Whoever first looks into the mount waits for the server.
     """
+    overlay, more = split_generic(overlay)
+    attributes |= more
 
     def by_fuse(note: str) -> Mounted:
         from lamina.linux import fuse as device
         from lamina.overlay.fuse.start import OPTIONS, READ_SIZE
 
+        check_ours(overlay.options)
         overlay.check()
         fd = device.open_device()
         try:
@@ -129,10 +137,10 @@ def _choose(
     except Unsupported as error:
         if driver == "kernel":
             raise
-        return _instead(error, by_fuse)
+        return _instead(overlay, error, by_fuse)
     if unfit:
         system.umount2(target, system.MNT_DETACH)
-        return _instead(Unsupported("mount the overlay on", target, unfit), by_fuse)
+        return _instead(overlay, Unsupported("mount the overlay on", target, unfit), by_fuse)
     return Mounted(target, "kernel")
 
 
@@ -145,7 +153,8 @@ def _unfit(overlay: Overlay, target: str) -> str:
     return "the kernel mounts this upper read-only" if overlay.upper and read_only else ""
 
 
-def _instead(error: Unsupported, by_fuse: Callable[[str], Mounted]) -> Mounted:
+def _instead(overlay: Overlay, error: Unsupported, by_fuse: Callable[[str], Mounted]) -> Mounted:
+    check_known(overlay.options)
     try:
         return by_fuse(f"our own driver serves it, since the kernel's says: {error.reason}")
     except LaminaError:

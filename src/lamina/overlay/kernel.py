@@ -106,13 +106,7 @@ def settle_renames(overlay: Overlay, target: str) -> Overlay:
         return overlay
     others = [option for option in overlay.options if option[0] != "redirect_dir"]
     value = "on" if trusted or wanted else "nofollow"
-    return Overlay(
-        overlay.layers,
-        upper=overlay.upper,
-        work=overlay.work,
-        userxattr=overlay.userxattr,
-        options=[*others, ("redirect_dir", value)],
-    )
+    return overlay.with_options([*others, ("redirect_dir", value)])
 
 
 def _mount_opened(overlay: Overlay, opened: Opened, target: str, attributes: int) -> None:
@@ -221,7 +215,8 @@ def _mount_by_text(overlay: Overlay, opened: Opened, target: str, attributes: in
 
 
 def _bind_read_only(source: str, target: str, attributes: int) -> None:
-    wanted = attributes | kernel.MOUNT_ATTR_RDONLY
+    # Where nothing is written no time of access is.
+    wanted = attributes & ~(kernel.MOUNT_ATTR_NOATIME | kernel.MOUNT_ATTR_NODIRATIME) | kernel.MOUNT_ATTR_RDONLY
     try:
         bind(source, target, wanted, recursive=False)
     except OSError as error:

@@ -45,6 +45,11 @@ class Overlay:
         self.options = tuple((name, value) for name, value in options)
         self.renames = renames
 
+    def with_options(self, options: list[tuple[str, str]]) -> Overlay:
+        """Return the same with other options."""
+        plain = {**self.plain(), "options": options}
+        return Overlay(**plain)  # type: ignore[arg-type]  # the fields of one
+
     def check(self) -> None:
         """Raise InvalidInput where a driver could only answer EINVAL: a directory that is missing or is none.
 

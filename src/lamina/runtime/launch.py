@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from lamina.errors import LaminaError
+from lamina.errors import LaminaError, last_line
 from lamina.ids.enter import write_map
 from lamina.linux import signals
 from lamina.linux.sockets import receive_fd, socketpair
@@ -132,7 +132,7 @@ class _Start:
     def run(self) -> Outcome:
         before = [(signal, signals.handle(signal, self._forward)) for signal in signals.FORWARDED]
         try:
-            return self._run()
+            outcome = self._run()
         finally:
             for server in self.servers:  # the mounts ended with the container: all that was written is in the upper
                 server.wait_end()
@@ -140,6 +140,9 @@ class _Start:
                 os.close(self.master)
             for signal, disposition in before:
                 signals.restore(signal, disposition)
+        said = [server.trouble for server in self.servers if server.trouble]
+        outcome.notes += [f"the server of the mount had a defect: {last_line(trouble)}" for trouble in said]
+        return outcome
 
     def _run(self) -> Outcome:
         from_child, to_caller = os.pipe()

@@ -41,13 +41,16 @@ def run_over(
     ids: IdMap,
     environ: Mapping[str, str],
     on_mounted: Callable[[str, str], None],
+    on_trouble: Callable[[str], None],
     driver: Driver = "auto",
+    log: str = "",
 ) -> int:
     """Run `command` with `overlay` mounted on `merged` for it alone, and wait for its end and that of the mount.
 
     Returns the exit status as a shell's. `on_mounted` gets the driver's name, and why it is not the kernel's where
-    "auto" fell back, before the command runs. Enters `ids`, so the calling process must have one thread. Raises
-    NotFound (status 127) or Unsupported (126) for a command that cannot be executed, and what the driver raises.
+    "auto" fell back, before the command runs; `on_trouble` what a server had to say of its own defects, unless that
+    goes to the file `log`. Enters `ids`, so the calling process must have one thread. Raises NotFound (status 127) or
+    Unsupported (126) for a command that cannot be executed, and what the driver raises.
     """
     enter(ids)
     from_child, to_caller = os.pipe()
@@ -64,7 +67,7 @@ def run_over(
     try:
         with open(from_child, "rb") as report:
             try:
-                _follow(report, ours, servers, on_mounted)
+                _follow(report, ours, servers, on_mounted, log)
             finally:
                 status = exit_status(os.waitpid(pid, 0)[1])
         return status
@@ -72,11 +75,15 @@ def run_over(
         ours.close()
         for server in servers:
             server.wait_end()
+            if server.trouble:
+                on_trouble(server.trouble)
         for signal, disposition in before:
             signals.restore(signal, disposition)
 
 
-def _follow(report: BinaryIO, channel: socket, servers: list[Server], on_mounted: Callable[[str, str], None]) -> None:
+def _follow(
+    report: BinaryIO, channel: socket, servers: list[Server], on_mounted: Callable[[str, str], None], log: str
+) -> None:
     """Read the child's messages until it executes the command. Raises what it told."""
     from lamina.overlay.stack import Overlay
 
@@ -87,7 +94,7 @@ def _follow(report: BinaryIO, channel: socket, servers: list[Server], on_mounted
 
                 device = receive_fd(channel)
                 try:
-                    servers.append(serve(Overlay(**plain), device))
+                    servers.append(serve(Overlay(**plain), device, log=log))
                 finally:
                     os.close(device)
                 servers[-1].wait_ready()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lamina.cli.options import CHOICE, TEXT, Command, Option, Positional, usage_error
-from lamina.cli.overlaying import DIRECTORIES, read_overlay
+from lamina.cli.overlaying import DIRECTORIES, read_overlay, tell_defects
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ def _run(context: Context, arguments: Arguments) -> int:
             raise usage_error(COMMAND, "--trace and --driver kernel exclude each other", "the kernel keeps no such log")
         driver = "fuse"
         overlay.options += (("trace", os.path.abspath(trace)),)
+    log = arguments.text("log")
+    if log and driver == "kernel":
+        raise usage_error(COMMAND, "--log and --driver kernel exclude each other", "the kernel's driver has no server")
+    log = os.path.abspath(log) if log else ""
     if arguments.flag("explain"):
         from lamina.runtime.explain import explain_mount
 
@@ -42,14 +46,26 @@ def _run(context: Context, arguments: Arguments) -> int:
         def on_mounted(chosen: str, note: str) -> None:
             _tell(context, chosen, note)
 
-        environ = context.environ
-        return run_over(overlay, merged, command, ids=ids, environ=environ, on_mounted=on_mounted, driver=driver)
+        def on_trouble(said: str) -> None:
+            tell_defects(context, said)
+
+        return run_over(
+            overlay,
+            merged,
+            command,
+            ids=ids,
+            environ=context.environ,
+            on_mounted=on_mounted,
+            on_trouble=on_trouble,
+            driver=driver,
+            log=log,
+        )
     if ids.kind != "host" and driver != "fuse":
         hint = (
             "lamina mount … -- COMMAND mounts for COMMAND alone; --driver fuse mounts for you, where fuse3 is installed"
         )
         raise Unsupported("mount for everybody on", merged, "only root can", hint)
-    mounted = drivers.mount(overlay, merged, driver=driver)
+    mounted = drivers.mount(overlay, merged, driver=driver, log=log)
     _tell(context, mounted.driver, mounted.note)
     return 0
 
@@ -102,6 +118,12 @@ COMMAND = Command(
         Option(
             "trace",
             "write which names are looked up, read and written to FILE, through our own driver",
+            kind=TEXT,
+            value="FILE",
+        ),
+        Option(
+            "log",
+            "append what the server of our own driver has to say of its own defects to FILE",
             kind=TEXT,
             value="FILE",
         ),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from lamina.cli.options import Command, Positional
+from lamina.cli.overlaying import tell_defects
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from lamina.cli.context import Context
     from lamina.cli.options import Arguments
+
+_ENOUGH = 5.0  # seconds for a server to end, which takes milliseconds
 
 
 def _run(context: Context, arguments: Arguments) -> int:
@@ -15,12 +18,14 @@ def _run(context: Context, arguments: Arguments) -> int:
 
     from lamina.errors import LaminaError
     from lamina.overlay.drivers import unmount
-    from lamina.overlay.fuse.control import remove_socket, socket_of
+    from lamina.overlay.fuse.control import Ending, clear_away, socket_of
 
     merged = arguments.positionals[0]
     socket = socket_of(merged, context.environ)
+    ending = Ending(socket)
     try:
         unmount(merged)
+        ending.wait(_ENOUGH)
     except OSError as error:
         reason, hint = {
             errno.EINVAL: ("nothing is mounted on it", ""),
@@ -29,8 +34,10 @@ def _run(context: Context, arguments: Arguments) -> int:
             errno.EPERM: ("only root can", "the mount of `lamina mount … -- COMMAND` is gone when COMMAND ends"),
         }.get(error.errno or 0, (error, ""))
         raise LaminaError("unmount", merged, reason, hint) from error
-    if socket:
-        remove_socket(socket)  # a server that was killed has left it
+    finally:
+        ending.close()
+    if socket and (said := clear_away(socket)):
+        tell_defects(context, said)
     return 0
 
 

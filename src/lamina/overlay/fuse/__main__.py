@@ -73,8 +73,9 @@ def _serve(overlay: Overlay, words: dict[str, object]) -> None:
         wanted=file_system.wanted(),
         threads=int(str(words["threads"])),
         on_ready=lambda: _ready(str(words["target"])),
+        on_error=_Defects(),
     )
-    control = _take_orders(str(words["target"]), file_system)
+    control = _take_orders(str(words["target"]), file_system, keep_errors=not words["logged"])
     file_system.notify = session.notify
     session.run()
     if control is not None:
@@ -85,14 +86,28 @@ def _serve(overlay: Overlay, words: dict[str, object]) -> None:
         upper.close()
 
 
-def _take_orders(target: str, file_system: FileSystem) -> Control | None:
+class _Defects:
+    """Writes the first failures of handlers to the standard error: one that comes again and again fills no disk."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left = 20
+
+    def __call__(self, text: str) -> None:
+        self._left -= 1
+        if self._left >= 0:
+            sys.stderr.write(text if self._left else f"after this failure no more are written:\n{text}")
+
+
+def _take_orders(target: str, file_system: FileSystem, *, keep_errors: bool) -> Control | None:
     """Let the user change the layers of a mount that has a place; None where there is nowhere for a socket."""
     if not target:
         return None
     from lamina.overlay.fuse.control import Control  # loads what a container's server needs not
 
     try:
-        return Control(target, os.environ, file_system.relayer)
+        return Control(target, os.environ, file_system.relayer, keep_errors=keep_errors)
     except (OSError, LaminaError):
         return None
 

@@ -3,13 +3,15 @@
 It is called by the mount's device number, in /run/lamina-control for root and else in $XDG_RUNTIME_DIR/lamina or
 /tmp/lamina-UID (for root of a user namespace, the id outside), directories that nobody else may enter. A request is
 one line of JSON, {"layers": [PATH, …]}, base first; the answer is one line, {} or {"error": [DOING, SUBJECT, REASON,
-HINT]}. Mounts of containers have no such socket: what runs in one must not choose what of the machine is shown to it.
+HINT]}. Beside it stands what the server has to say of its own defects, until the mount is taken away. Mounts of
+containers have no such socket: what runs in one must not choose what of the machine is shown to it.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import stat
 import struct
@@ -22,12 +24,21 @@ from lamina.linux.namespaces import in_first_user_namespace
 
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid: SO_PEERCRED, unix(7)
 _LONGEST = 1 << 22
+_LOG = ".log"
 
 
 class Control:
     """The server's end, served by a thread of its own; `close` takes the socket away."""
 
-    def __init__(self, target: str, environ: Mapping[str, str], relayer: Callable[[list[str]], None]) -> None:
+    def __init__(
+        self,
+        target: str,
+        environ: Mapping[str, str],
+        relayer: Callable[[list[str]], None],
+        *,
+        keep_errors: bool,
+    ) -> None:
+        """`keep_errors` lets the process's standard error go to the file beside the socket."""
         self._relayer = relayer
         self._path = _socket_path(target, environ, make=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -35,15 +46,18 @@ class Control:
             _remove(self._path)  # of a server that was killed: the number is of this mount now
             self._socket.bind(self._path)
             self._socket.listen(4)
+            if keep_errors:
+                _keep_errors(self._path + _LOG)
         except BaseException:
             self._socket.close()
             raise
         threading.Thread(target=self._serve, name="control", daemon=True).start()
 
     def close(self) -> None:
-        """Take no more orders."""
+        """Take no more orders. Errors that were kept stay for whoever takes the mount away."""
         self._socket.close()
-        remove_socket(self._path)
+        _remove(self._path)
+        _leave(self._path)
 
     def _serve(self) -> None:
         while True:
@@ -58,7 +72,7 @@ class Control:
                     continue
 
     def _answer(self, client: socket.socket) -> None:
-        _, uid, _ = _CREDENTIALS.unpack(client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+        _, uid, _ = _credentials(client)
         if uid != os.geteuid():
             return
         asked = json.loads(_read_line(client))
@@ -83,12 +97,68 @@ def socket_of(target: str, environ: Mapping[str, str]) -> str:
         return ""
 
 
-def remove_socket(path: str) -> None:
-    """Remove a socket whose server ends or was killed, with its directory if that was the last one."""
+class Ending:
+    """Waits for the end of the server whose socket is `path`, if one answers there: take the mount away meanwhile.
+
+    Until then the layers are in use, and may not be unmounted.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._process = -1
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                connection.connect(path)
+                pid, _, _ = _credentials(connection)
+            self._process = os.pidfd_open(pid)
+        except OSError:  # none, or it was killed
+            pass
+
+    def wait(self, seconds: float) -> None:
+        """Wait so long at most: the mount may still be there elsewhere, in another mount namespace."""
+        if self._process >= 0:
+            select.select([self._process], [], [], seconds)
+
+    def close(self) -> None:
+        """Give it free."""
+        if self._process >= 0:
+            os.close(self._process)
+            self._process = -1
+
+
+def clear_away(path: str) -> str:
+    """Remove what the server whose socket is `path` has left; return what it had to say of its defects, or "".
+
+    It has ended, or was killed.
+    """
     _remove(path)
     try:
+        with open(path + _LOG, encoding="utf-8", errors="replace") as file:
+            said = file.read()
+    except OSError:
+        said = ""
+    _remove(path + _LOG)
+    _leave(path)
+    return said
+
+
+def _keep_errors(log: str) -> None:
+    """Let the standard error of this process go to the new file `log`."""
+    _remove(log)  # of a server that was killed
+    fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    os.dup2(fd, 2)
+    os.close(fd)
+
+
+def _leave(path: str) -> None:
+    """Remove what is empty: the file of errors, and the directory if no other mount has its socket there."""
+    try:
+        if not os.stat(path + _LOG).st_size:
+            os.unlink(path + _LOG)
+    except FileNotFoundError:
+        pass
+    try:
         os.rmdir(os.path.dirname(path))
-    except OSError:  # other mounts have theirs in it
+    except OSError:  # not empty, or gone already
         pass
 
 
@@ -116,6 +186,11 @@ def set_layers(target: str, layers: Sequence[str], environ: Mapping[str, str]) -
     answer = json.loads(said)
     if "error" in answer:
         raise LaminaError(*answer["error"])
+
+
+def _credentials(connection: socket.socket) -> tuple[int, int, int]:
+    """Return pid, uid and gid of who is at the other end."""
+    return _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
 
 
 def _read_line(connection: socket.socket) -> bytes:

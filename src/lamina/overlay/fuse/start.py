@@ -11,7 +11,8 @@ import marshal
 import os
 import sys
 
-from lamina.errors import LaminaError
+from lamina.errors import InvalidInput, LaminaError, last_line
+from lamina.overlay.options import check_ours
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,14 +27,24 @@ READ_SIZE = 1 << 20
 _SAID, _DEVICE, _FREE = 3, 4, 5
 
 
+#: In place of a log file: the standard error of whoever starts the server.
+TO_STDERR = "-"
+
+
 class Server:
-    """A process that serves a union, the caller's child. It ends when its mount is gone."""
+    """A process that serves a union, the caller's child. It ends when its mount is gone.
 
-    __slots__ = ("_said", "_target", "pid")
+    `trouble` is what it wrote about its own defects, known once it has ended. A mount with a place keeps that where
+    `lamina.overlay.fuse.control` says instead, since whoever started it need not be there any more.
+    """
 
-    def __init__(self, pid: int, said: int, target: str) -> None:
+    __slots__ = ("_errors", "_said", "_target", "pid", "trouble")
+
+    def __init__(self, pid: int, said: int, errors: int, target: str) -> None:
         self.pid = pid
+        self.trouble = ""
         self._said = said
+        self._errors = errors
         self._target = target
 
     def wait_ready(self) -> None:
@@ -46,7 +57,9 @@ class Server:
 
         status = self.wait_end()
         if not said:
-            raise LaminaError("mount the union on", self._target, f"the server ended with status {status}")
+            last = last_line(self.trouble)
+            reason = f"the server ended with status {status}{': ' if last else ''}{last}"
+            raise LaminaError("mount the union on", self._target, reason)
         raise LaminaError(*json.loads(said))
 
     def wait_end(self) -> int:
@@ -55,58 +68,86 @@ class Server:
         What was written through the mount is then in the upper.
         """
         _, status = os.waitpid(self.pid, 0)
+        if self._errors >= 0:
+            with open(self._errors, "rb") as file:
+                file.seek(0)
+                self.trouble = file.read().decode(errors="replace")
+            self._errors = -1
         return os.waitstatus_to_exitcode(status)
 
 
-def start(overlay: Overlay, target: str, *, flags: int = 0, allow_other: bool = False, threads: int = 4) -> Server:
+def start(
+    overlay: Overlay, target: str, *, flags: int = 0, allow_other: bool = False, threads: int = 4, log: str = ""
+) -> Server:
     """Mount `overlay` on `target`, served by a new process, and return that once the mount answers.
 
-    `flags` are mount(2)'s MS_*. An ordinary user outside a user namespace mounts through fusermount3. What fails
-    raises here, as a LaminaError.
+    `flags` are mount(2)'s MS_*. An ordinary user outside a user namespace mounts through fusermount3. The server
+    appends what it has to say of its own defects to the file `log`, or says it to TO_STDERR; without, the first ones
+    are kept until the mount is taken away. What fails raises here, as a LaminaError.
     """
+    check_ours(overlay.options)
     words = {"target": os.path.abspath(target), "flags": flags, "allow_other": allow_other, "threads": threads}
-    server = _spawn(overlay, words, device=-1)
+    server = _spawn(overlay, words, device=-1, log=log)
     server.wait_ready()
     return server
 
 
-def serve(overlay: Overlay, device: int, *, threads: int = 4) -> Server:
+def serve(overlay: Overlay, device: int, *, threads: int = 4, log: str = "") -> Server:
     """Start the process that serves `overlay` on `device`, an open /dev/fuse that is mounted already.
 
     For a mount in another mount namespace, where no server may live: it would keep the namespace, and with it the
     mount, for ever. All others close their copies of the descriptor, so that the mount answers ENOTCONN should the
     server die.
     """
-    return _spawn(overlay, {"target": "", "threads": threads}, device=device)
+    return _spawn(overlay, {"target": "", "threads": threads}, device=device, log=log)
 
 
-def _spawn(overlay: Overlay, words: dict[str, object], *, device: int) -> Server:
+def _spawn(overlay: Overlay, words: dict[str, object], *, device: int, log: str) -> Server:
+    errors = _open_log(log)
     ours, theirs = os.pipe()
     try:
-        words = {**words, "overlay": overlay.plain(), "device": _DEVICE if device >= 0 else -1}
+        words = {
+            **words, "overlay": overlay.plain(), "device": _DEVICE if device >= 0 else -1, "logged": bool(log),
+        }  # fmt: skip
         # The target is for people who look at processes. The words are read by the same interpreter, which knows this
         # form without loading anything.
         argv = [sys.executable, "-P", "-m", "lamina.overlay.fuse", str(words["target"]), marshal.dumps(words).hex()]
         null = os.devnull
-        # Both descriptors first away from where they go, so that none is overwritten before it is copied.
-        high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FREE) for fd in (theirs, device) if fd >= 0]
+        # All descriptors first away from where they go, so that none is overwritten before it is copied.
+        places = ((errors, 2), (theirs, _SAID), (device, _DEVICE))
+        high = [(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FREE), number) for fd, number in places if fd >= 0]
         actions: list[tuple[object, ...]] = [
             (os.POSIX_SPAWN_OPEN, 0, null, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, null, os.O_WRONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 2, null, os.O_WRONLY, 0),
-            *((os.POSIX_SPAWN_DUP2, fd, number) for fd, number in zip(high, (_SAID, _DEVICE), strict=False)),
+            *((os.POSIX_SPAWN_DUP2, fd, number) for fd, number in high),
         ]
         try:
             pid = os.posix_spawn(sys.executable, argv, _environment(), file_actions=actions, setsid=True)
         finally:
-            for fd in high:
+            for fd, _ in high:
                 os.close(fd)
     except BaseException:
         os.close(ours)
+        if errors >= 0:
+            os.close(errors)
         raise
     finally:
         os.close(theirs)
-    return Server(pid, ours, str(words["target"]))
+    if log and errors >= 0:
+        os.close(errors)
+    return Server(pid, ours, -1 if log else errors, str(words["target"]))
+
+
+def _open_log(log: str) -> int:
+    """Return where the server's standard error goes: a file, memory that is read later, or -1 to leave it as it is."""
+    if log == TO_STDERR:
+        return -1
+    if not log:
+        return os.memfd_create("lamina-fuse-errors")
+    try:
+        return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise InvalidInput("write the log", log, error) from error
 
 
 def _environment() -> dict[str, str]:

@@ -24,15 +24,12 @@ from typing import TYPE_CHECKING
 
 from lamina.errors import UsageError
 from lamina.overlay import recorded
+from lamina.overlay.options import OWNERS
 from lamina.overlay.recorded import Record
 from lamina.overlay.union.branch import Branch, Scan, join
 
 if TYPE_CHECKING:
     from lamina.overlay.format import Opacity
-
-OPTIONS = frozenset(
-    {"uidmapping", "gidmapping", "squash_to_root", "squash_to_uid", "squash_to_gid", "owners", "foreign", "hide"}
-)
 
 _REFUSED = (errno.EPERM, errno.EINVAL, errno.EACCES)
 _MAX_ID = 0xFFFFFFFE
@@ -274,7 +271,7 @@ def _by_path(fd: int | None, path: bytes) -> bytes:
 
 def read_options(options: Sequence[tuple[str, str]]) -> Owners:
     """Return what options of an overlay ask for; UsageError for a value that cannot be."""
-    given = {name: value for name, value in options if name in OPTIONS}
+    given = {name: value for name, value in options if name in OWNERS}
     root = 0 if "squash_to_root" in given else -1
     squash = [_id(given, f"squash_to_{kind}", root) for kind in ("uid", "gid")]
     if "owners" in given and given["owners"] != "xattr":

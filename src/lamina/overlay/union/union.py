@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import IO, Any, BinaryIO, Literal
 
 from lamina.overlay.format import META_PREFIX
+from lamina.overlay.options import check_ours
 from lamina.overlay.union.branch import DT_DIR, DT_LNK, DT_REG, join
 from lamina.overlay.union.change import Change
 from lamina.overlay.union.entry import Entry
@@ -68,6 +69,7 @@ class Union:
         self._tree: Tree | None = None
         self._folders: dict[bytes, tuple[int, Directory]] = {}
         opened: list[Layer] = [layer if isinstance(layer, tuple) else os.fspath(layer) for layer in layers]
+        check_ours(options)
         owners = read_options(options)
         if upper is not None:
             place = None if work is None else os.fspath(work)

@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import IO, Any, BinaryIO, Literal
 
-from lamina.overlay.format import META_PREFIX
 from lamina.overlay.options import check_ours
-from lamina.overlay.union.branch import DT_DIR, DT_LNK, DT_REG, join
+from lamina.overlay.union import whole
+from lamina.overlay.union.branch import DT_DIR, DT_LNK, DT_REG
 from lamina.overlay.union.change import Change
 from lamina.overlay.union.entry import Entry
 from lamina.overlay.union.make import Spec
-from lamina.overlay.union.node import UPPER, Directory, Found, Node
+from lamina.overlay.union.node import UPPER, Directory, Node
 from lamina.overlay.union.numbers import renumbered
 from lamina.overlay.union.opening import FolderOf, Layer
 from lamina.overlay.union.owners import read_options
@@ -281,20 +281,12 @@ class Union:
     ) -> Iterator[tuple[Any, list[Any], list[Any]]]:
         """Yield (path, directories, others) of each directory below `top`, as os.walk; links are not followed."""
         try:
-            entries = list(self.scandir(top))
+            directory = self._directory(top)
         except OSError as error:
             if onerror is not None:
                 onerror(error)
             return
-        directories = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-        others = [entry.name for entry in entries if not entry.is_dir(follow_symlinks=False)]
-        path = os.fspath(top)
-        if topdown:
-            yield path, directories, others
-        for name in directories:
-            yield from self.walk(os.path.join(path, name), topdown=topdown, onerror=onerror)
-        if not topdown:
-            yield path, directories, others
+        yield from whole.walk(self.tree, directory, os.fspath(top), topdown=topdown, onerror=onerror)
 
     def readlink(self, path: StrPath) -> Any:
         """Return the target of a symbolic link; EINVAL for anything else."""
@@ -407,14 +399,18 @@ class Union:
     def makedirs(self, path: StrPath, mode: int = 0o777, *, exist_ok: bool = False) -> None:
         """Make a directory and those above it."""
         raw = os.fsencode(path).rstrip(b"/")
-        head = os.path.dirname(raw)
-        if head.strip(b"/") and not self.exists(head):
-            self.makedirs(head, exist_ok=True)
-        try:
-            self.mkdir(raw, mode)
-        except OSError:
-            if not exist_ok or not self.is_dir(raw):
-                raise
+        with self.tree.lock:
+            there, names = raw, list[bytes]()
+            while there.strip(b"/") and not self.lexists(there):
+                there, _, name = there.rstrip(b"/").rpartition(b"/")
+                names.append(name)
+            if names:
+                top = self._node(there)
+                if not isinstance(top, Directory):
+                    raise failed(errno.ENOTDIR, there)
+                whole.make_directories(self._changer(), top, [name for name in reversed(names) if name], mode)
+            elif not exist_ok or not self.is_dir(raw):
+                raise failed(errno.EEXIST, raw)
 
     def mknod(self, path: StrPath, mode: int = 0o600, device: int = 0) -> None:
         """Make a file, or with the type in `mode` a fifo, socket or device."""
@@ -469,20 +465,7 @@ class Union:
             node = self._node(path, follow=False)
             if not isinstance(node, Directory):
                 raise failed(errno.ENOTDIR, os.fsencode(path))
-            self._rmtree(node)
-            if node.parent is not None:
-                self._changer().rmdir(node.parent, node.name)
-
-    def _rmtree(self, directory: Directory) -> None:
-        writer = self._changer()
-        for name, found in list(self.tree.listing(directory).entries()):
-            if found.kind == DT_DIR:
-                below = self.tree.lookup(directory, name)
-                assert isinstance(below, Directory)
-                self._rmtree(below)
-                writer.rmdir(directory, name)
-            else:
-                writer.unlink(directory, name)
+            whole.remove_tree(self.tree, self._changer(), node)
 
     def rename(self, old: StrPath, new: StrPath, *, flags: int = 0) -> None:
         """Rename, replacing what has the name already as rename(2) does; `flags` are renameat2(2)'s."""
@@ -580,23 +563,4 @@ class Union:
         added.
         """
         if self._upper is not None:
-            yield from self._changes(self.tree.root, b"")
-
-    def _changes(self, directory: Directory, path: bytes) -> Iterator[Change]:
-        listing = self.tree.listing(directory)
-        hidden = {name for name in listing.whiteouts if name in listing.covered and name not in listing}
-        shown = {name: found for name, found in listing.entries() if _rank(found) == UPPER}
-        for name in sorted(hidden | shown.keys()):
-            here = join(path, name)
-            if name in hidden:
-                yield Change("D", here)
-                continue
-            yield Change("C" if name in listing.covered else "A", here)
-            if shown[name].kind == DT_DIR and not name.startswith(META_PREFIX):
-                below = self.tree.lookup(directory, name)
-                assert isinstance(below, Directory)
-                yield from self._changes(below, here)
-
-
-def _rank(found: Found | Node) -> int:
-    return found.rank if isinstance(found, Node) else found.ranks[0]
+            yield from whole.changes(self.tree)

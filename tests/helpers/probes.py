@@ -6,6 +6,7 @@ a test.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
 import pwd
@@ -179,6 +180,14 @@ def _said(argv: list[str]) -> str:
     return "" if done.returncode == 0 else done.stderr.strip() or f"{argv[0]}: status {done.returncode}"
 
 
+def _libseccomp() -> str:
+    try:
+        ctypes.CDLL("libseccomp.so.2")
+    except OSError:
+        return "libseccomp.so.2 is not installed"
+    return ""
+
+
 _PROBES: dict[str, Callable[[], str]] = {
     "root": _root,
     "user": lambda: _expect("subuid", "plain"),
@@ -189,6 +198,7 @@ _PROBES: dict[str, Callable[[], str]] = {
     "userns": _userns,
     "overlay": lambda: overlay_on(scratch_base()),
     "fuse": _fuse,
+    "libseccomp": _libseccomp,
     "acl": _acl,
     "sys_admin": _sys_admin,
     "debian": _debian,

@@ -59,9 +59,10 @@ def test_the_others() -> None:
     assert options.parse_add_host("db:[fe80::1]") == ("db", "fe80::1")
     assert options.parse_add_host("db:fe80::1") == ("db", "fe80::1")
     assert options.parse_labels(["a=b=c", "d", "a=e"]) == {"a": "e", "d": ""}
-    assert options.parse_security([]) is False
-    assert options.parse_security(["no-new-privileges"]) is True
-    assert options.parse_security(["no-new-privileges:true", "no-new-privileges=false"]) is False
+    assert options.parse_security([]) == (False, "")
+    assert options.parse_security(["no-new-privileges", "seccomp=unconfined"]) == (True, "unconfined")
+    assert options.parse_security(["no-new-privileges:true", "no-new-privileges=false"]) == (False, "")
+    assert options.parse_security(["seccomp:/a/../profile.json"]) == (False, "/profile.json")
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,14 @@ def planned(
     options.setdefault("command", ["true"])
     base = image_base(["/layer"], directory, ids, throw_away=False)
     return plan(
-        base, facts or ImageFacts(), RunOptions(**options), directory=directory, ids=ids, hostname="box", term=term
+        base,
+        facts or ImageFacts(),
+        RunOptions(**options),
+        directory=directory,
+        filters="/kept",
+        ids=ids,
+        hostname="box",
+        term=term,
     )
 
 

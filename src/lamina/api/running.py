@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         add_hosts: Sequence[tuple[str, str]]
         init: bool
         no_new_privileges: bool
+        seccomp: str
         privileged: bool
         cap_add: Sequence[str]
         cap_drop: Sequence[str]

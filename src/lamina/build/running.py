@@ -63,8 +63,17 @@ def run_step(
             add_hosts=list(options.add_hosts),
         )
         base = image_base(trees, directory, layout.ids, throw_away=True)
-        what = plan(base, ImageFacts(), asked, directory=directory, ids=layout.ids, hostname="buildkitsandbox")
-        prepare(what)
+        what = plan(
+            base,
+            ImageFacts(),
+            asked,
+            directory=directory,
+            filters=layout.path("seccomp"),
+            ids=layout.ids,
+            hostname="buildkitsandbox",
+        )
+        if note := prepare(what):
+            on_line(note)
         with _Output(on_line) as output:
             status, made = _launch(worker, what.launch.plain(), output.writer, directory)
     if status:

@@ -58,7 +58,7 @@ RUN_OPTIONS = (
         kind=CHOICE,
         choices=("auto", "kernel", "fuse"),
     ),
-    Option("security-opt", "no-new-privileges: set-uid programs gain nothing", kind=LIST, value="OPTION"),
+    Option("security-opt", "no-new-privileges, or seccomp=FILE|unconfined", kind=LIST, value="OPTION"),
 )
 
 # What -v takes after the target and what needs nothing done: the defaults, and labels for SELinux.
@@ -71,6 +71,7 @@ def read_run_options(arguments: Arguments, command: list[str], environ: Mapping[
     for path in arguments.texts("env-file"):
         env.update(read_env_file(path, environ))
     env.update(env_entries(arguments.texts("env"), environ))
+    no_new_privileges, seccomp = parse_security(arguments.texts("security-opt"))
     return RunOptions(
         command=command or None,
         entrypoint=[text for text in [arguments.text("entrypoint")] if text] if arguments.given("entrypoint") else None,
@@ -90,7 +91,8 @@ def read_run_options(arguments: Arguments, command: list[str], environ: Mapping[
         stdin=arguments.flag("interactive"),
         tty=arguments.flag("tty"),
         init=arguments.flag("init"),
-        no_new_privileges=parse_security(arguments.texts("security-opt")),
+        no_new_privileges=no_new_privileges,
+        seccomp=seccomp,
         privileged=arguments.flag("privileged"),
         cap_add=arguments.texts("cap-add"),
         cap_drop=arguments.texts("cap-drop"),
@@ -285,15 +287,18 @@ def parse_labels(texts: Iterable[str]) -> dict[str, str]:
     return labels
 
 
-def parse_security(texts: Iterable[str]) -> bool:
-    """Read `--security-opt no-new-privileges[=true|false]`: whether it is on."""
-    on = False
+def parse_security(texts: Iterable[str]) -> tuple[bool, str]:
+    """Read `--security-opt no-new-privileges[=true|false]` and `seccomp=FILE|unconfined`; the file is made absolute."""
+    on, seccomp = False, ""
     for text in texts:
         name, _, value = text.replace(":", "=", 1).partition("=")
-        if name != "no-new-privileges":
-            _refuse("--security-opt", text, "lamina knows no-new-privileges only")
-        on = _truth("--security-opt", text, value or "true")
-    return on
+        if name == "seccomp" and value:
+            seccomp = value if value == "unconfined" else os.path.abspath(value)
+        elif name == "no-new-privileges":
+            on = _truth("--security-opt", text, value or "true")
+        else:
+            _refuse("--security-opt", text, "lamina knows no-new-privileges and seccomp=FILE|unconfined")
+    return on, seccomp
 
 
 def _inside(option: str, text: str, target: str) -> str:

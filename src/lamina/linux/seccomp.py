@@ -17,10 +17,12 @@ _RET_ALLOW = 0x7FFF0000
 _RET_ERRNO = 0x00050000
 
 # BPF instructions (linux/bpf_common.h)
-_LOAD, _AND, _JEQ, _RET = 0x20, 0x54, 0x15, 0x06
+_LOAD, _AND, _JEQ, _JGT, _JGE, _RET = 0x20, 0x54, 0x15, 0x25, 0x35, 0x06
 
 # struct seccomp_data: number, architecture, instruction pointer, then six 64-bit arguments, low word first.
 _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
+
+_X32 = 0x40000000  # the bit that marks calls of the x32 architecture, where it exists
 
 #: AUDIT_ARCH of the machines whose numbers the table below has.
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7, "riscv64": 0xC00000F3}
@@ -74,6 +76,26 @@ def compile_rules(rules: tuple[Rule, ...], machine: str) -> bytes:
             program += _rule(rule, number)
     program.append(_instruction(_RET, _RET_ALLOW))
     return b"".join(program)
+
+
+def refuse_newer(newest: int, errno: int, machine: str) -> bytes:
+    """Return the beginning of a program, which answers the machine's own calls beyond number `newest` with `errno`.
+
+    What else is asked goes on behind it, as do calls of a machine that is not in the table.
+    """
+    architecture = _AUDIT_ARCH.get(machine)
+    if architecture is None:
+        return b""
+    return b"".join(
+        [
+            _instruction(_LOAD, _ARCHITECTURE),
+            _instruction(_JEQ, architecture, 0, 4),
+            _instruction(_LOAD, _NUMBER),
+            _instruction(_JGE, _X32, 2, 0),
+            _instruction(_JGT, newest, 0, 1),
+            _instruction(_RET, _RET_ERRNO | errno),
+        ]
+    )
 
 
 def _rule(rule: Rule, number: int) -> list[bytes]:

@@ -14,6 +14,7 @@ from lamina.linux.libc import call
 from lamina.linux.sockets import send_fd
 from lamina.runtime import limits, users
 from lamina.runtime.execute import FAILED, enter_directory, execute_file, find_program, make_directory
+from lamina.runtime.filters import read_filter
 from lamina.runtime.init import exit_status, run_below_init
 from lamina.runtime.report import tell, tell_error
 from lamina.runtime.room import Room
@@ -60,6 +61,7 @@ class Child:
         self.to_caller = to_caller
         self.from_caller = from_caller
         self.channel = channel
+        self.filter = b""
 
     def be_first(self, caller: int) -> NoReturn:
         """C1: make the namespaces that hold for children, fork, and end as C2 does."""
@@ -111,6 +113,7 @@ class Child:
             os.setsid()
             os.umask(0o022)
             room = Room(self.what.root, namespaces.unshare_mounts(), self._hand_over)
+            self.filter = read_filter(self.what.filter)  # the file is out of sight once the root is another
             slave = self._build(room)
             namespaces.sethostname(self.what.hostname)
             limits.apply([Ulimit(**fields) for fields in self.what.ulimits])  # type: ignore[arg-type]  # plain data
@@ -204,6 +207,8 @@ class Child:
         if self.what.fake_owners:
             machine = seccomp.machine()
             seccomp.install(seccomp.compile_rules(FAKE_OWNERS, machine))
+        if self.filter:
+            seccomp.install(self.filter)  # while there is CAP_SYS_ADMIN, which it needs
         left = capability.drop_bounding(keep)
         try:
             os.setgroups(user.groups)

@@ -178,6 +178,8 @@ def _beyond_shell(launch: Launch) -> list[str]:
     found = ["a session keyring of its own; descriptors of the caller closed; statuses 125 to 127 told apart"]
     if launch.fake_owners:
         found.append("a seccomp filter answers chown, setgroups and mknod of devices with success: there is one id")
+    if launch.filter:
+        found.append("a seccomp filter refuses the system calls that docker's own rules refuse")
     if launch.init:
         found.append("--init: a process before the command that passes signals on and reaps orphans")
     if launch.tty:

@@ -36,12 +36,13 @@ class Launch(Plain):
     `lamina.runtime.steps` in plain form. `user` is what `-u` says, resolved by the files of the image. `capabilities`
     are numbers: the bounding set, which root inside gets whole. `inner_map` is the id map of the container's own user
     namespace in terms of the launching process's ids (uid lines, gid lines), or empty for none. `fake_owners` answers
-    chown(2), setgroups(2) and mknod(2) of devices with success where one id is all there is.
+    chown(2), setgroups(2) and mknod(2) of devices with success where one id is all there is. `filter` is the file
+    with the compiled filter of system calls, or empty.
     """
 
     __slots__ = (
-        "argv", "capabilities", "create_workdir", "directory", "env", "fake_owners", "hostname", "init", "inner_map",
-        "network", "no_new_privileges", "root", "stdin", "steps", "tty", "ulimits", "user", "workdir",
+        "argv", "capabilities", "create_workdir", "directory", "env", "fake_owners", "filter", "hostname", "init",
+        "inner_map", "network", "no_new_privileges", "root", "stdin", "steps", "tty", "ulimits", "user", "workdir",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +60,7 @@ class Launch(Plain):
         capabilities: list[int],
         no_new_privileges: bool,
         fake_owners: bool,
+        filter: str,  # noqa: A002  # the field's word for it
         inner_map: list[str],
         network: str,
         ulimits: list[dict[str, object]],
@@ -78,6 +80,7 @@ class Launch(Plain):
         self.capabilities = capabilities
         self.no_new_privileges = no_new_privileges
         self.fake_owners = fake_owners
+        self.filter = filter
         self.inner_map = inner_map
         self.network = network
         self.ulimits = ulimits

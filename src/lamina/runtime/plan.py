@@ -16,6 +16,7 @@ from lamina.linux import capability
 from lamina.linux import mount as kernel
 from lamina.linux.namespaces import in_first_user_namespace
 from lamina.runtime import steps
+from lamina.runtime.filters import UNCONFINED, ensure_filter, filter_path
 from lamina.runtime.launch import Launch
 from lamina.runtime.network import etc_files
 from lamina.runtime.spec import Bind, Plain, RunOptions, Tmpfs
@@ -116,9 +117,10 @@ class Plan:
     shows; where it has not, there is something to mount on, and nothing has to be made in the upper that a commit would
     have to leave out again. `uppers` are pairs of an upper and the topmost directory below it, which it is to look like
     until something is written: of a merged directory, the topmost one's mode, owner and times are what is seen.
+    `profile` is what the filter of system calls is made of.
     """
 
-    __slots__ = ("directories", "files", "launch", "targets", "targets_tree", "uppers")
+    __slots__ = ("directories", "files", "launch", "profile", "targets", "targets_tree", "uppers")
 
     def __init__(
         self,
@@ -128,6 +130,7 @@ class Plan:
         files: list[tuple[str, bytes]],
         targets: list[Target],
         targets_tree: str,
+        profile: str,
         uppers: list[tuple[str, str]],
     ) -> None:
         self.launch = launch
@@ -135,6 +138,7 @@ class Plan:
         self.files = files
         self.targets = targets
         self.targets_tree = targets_tree
+        self.profile = profile
         self.uppers = uppers
 
 
@@ -180,9 +184,17 @@ def overlay_options(ids: IdMap, *, throw_away: bool) -> list[tuple[str, str]]:
 
 
 def plan(
-    base: Base, facts: ImageFacts, options: RunOptions, *, directory: str, ids: IdMap, hostname: str, term: str = ""
+    base: Base,
+    facts: ImageFacts,
+    options: RunOptions,
+    *,
+    directory: str,
+    filters: str,
+    ids: IdMap,
+    hostname: str,
+    term: str = "",
 ) -> Plan:
-    """Return the plan of a container whose own directory is `directory` (absolute).
+    """Return the plan of a container whose own directory is `directory` (absolute); `filters` is where some are kept.
 
     `hostname` is what it is called unless the options say; `term` the caller's TERM. Raises UsageError for options that
     contradict each other, InvalidInput or Unsupported for what cannot be.
@@ -197,6 +209,8 @@ def plan(
     sources = {inside: f"{directory}/{os.path.basename(inside)}" for inside in etc}
     mounts = [*_system_steps(options, ids), *_file_steps(sources), *_asked_steps(options)]
     every = [steps.Private(), *base.steps, *mounts, *_guard_steps(options, base), steps.Pivot()]
+    capabilities = _capabilities(options)
+    profile = options.seccomp or (UNCONFINED if options.privileged else "")
     launch = Launch(
         directory=directory,
         root=f"{directory}/merged",
@@ -207,9 +221,10 @@ def plan(
         create_workdir=not options.read_only,
         user=options.user or facts.user,
         hostname=name,
-        capabilities=_capabilities(options),
+        capabilities=capabilities,
         no_new_privileges=options.no_new_privileges,
         fake_owners=ids.kind == "single",
+        filter=filter_path(profile, capabilities, kept=filters, directory=directory),
         inner_map=[] if ids.kind == "host" else [ids.inner_lines(groups=False), ids.inner_lines(groups=True)],
         network=options.network,
         ulimits=[limit.plain() for limit in options.ulimits],
@@ -223,12 +238,16 @@ def plan(
         files=[(sources[inside], content) for inside, content in etc.items()],
         targets=[*base.needed, *_targets(mounts)],
         targets_tree=f"{directory}/targets",
+        profile=profile,
         uppers=[(step.upper, step.layers[-1]) for step in base.steps if isinstance(step, steps.Stack) and step.upper],
     )
 
 
-def prepare(what: Plan) -> None:
-    """Make the directories, files and targets of a plan; may be repeated."""
+def prepare(what: Plan) -> str:
+    """Make the directories, files, targets and filter of a plan; may be repeated.
+
+    Returns what a person should know, or nothing.
+    """
     for directory in (what.targets_tree, *what.directories):
         os.makedirs(directory, exist_ok=True)
     for upper, topmost in what.uppers:
@@ -240,6 +259,7 @@ def prepare(what: Plan) -> None:
         os.chmod(path, 0o644)
     for target in what.targets:
         target.make(what.targets_tree)
+    return ensure_filter(what.launch.filter, what.profile, what.launch.capabilities) if what.launch.filter else ""
 
 
 def _make_parents(path: str, tree: str) -> None:

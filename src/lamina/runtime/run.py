@@ -58,7 +58,7 @@ def run_container(
     container's state even then.
     """
     what = plan_container(layout, record, image, options, throw_away=throw_away, term=term)
-    prepare(what)
+    note = prepare(what)
     durable = not throw_away
     state = read_state(layout, record.id)
     state = ContainerState(started=time.time_ns(), command=what.launch.argv, driver=state.driver)
@@ -67,6 +67,8 @@ def run_container(
     try:
         outcome = _launch(worker, what, streams, lock, kill_on_term=kill_on_term)
         status = outcome.status
+        if note:
+            outcome.notes.append(note)
         state.driver = outcome.driver
         add_ignored(layout, record.id, outcome.made)
     except Exception as error:
@@ -107,7 +109,16 @@ def plan_container(
     if record.host:
         write_uppers(layout, record.id, uppers)
     hostname = record.id[:12]
-    return plan(base, facts_of(image), options, directory=directory, ids=layout.ids, hostname=hostname, term=term)
+    return plan(
+        base,
+        facts_of(image),
+        options,
+        directory=directory,
+        filters=layout.path("seccomp"),
+        ids=layout.ids,
+        hostname=hostname,
+        term=term,
+    )
 
 
 def _driver_of(layout: Layout, record: ContainerRecord, options: RunOptions) -> Driver:
@@ -152,7 +163,15 @@ def explain_run(layout: Layout, image: ImageRecord, options: RunOptions, *, keep
     directory = f"/tmp/lamina-{name}"
     # A script has no server to leave behind: over the host it shows the kernel's way.
     base, _ = base_of(layout, image, directory, throw_away=not keep, driver="kernel" if image.host else "auto")
-    what = plan(base, facts_of(image), options, directory=directory, ids=layout.ids, hostname=name)
+    what = plan(
+        base,
+        facts_of(image),
+        options,
+        directory=directory,
+        filters=layout.path("seccomp"),
+        ids=layout.ids,
+        hostname=name,
+    )
     remark = ""
     if image.host and layout.ids.kind != "host" and options.driver != "kernel":
         remark = "where /dev/fuse can be opened, its own union shows the host, so that every file can be written"

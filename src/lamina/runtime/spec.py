@@ -84,12 +84,13 @@ class RunOptions:
 
     `env` entries override those of the image; `command` and `entrypoint` are None where the image's own apply.
     `stdin` keeps standard input open to the command; `tty` gives it a terminal of its own. `driver` presents the stack.
+    `seccomp` is a file with a profile in docker's form, or "unconfined"; by default docker's own rules hold.
     """
 
     __slots__ = (
         "add_hosts", "cap_add", "cap_drop", "command", "devices", "driver", "entrypoint", "env", "hostname", "init",
-        "labels", "mounts", "network", "no_new_privileges", "privileged", "read_only", "stdin", "tty", "ulimits",
-        "user", "workdir",
+        "labels", "mounts", "network", "no_new_privileges", "privileged", "read_only", "seccomp", "stdin", "tty",
+        "ulimits", "user", "workdir",
     )  # fmt: skip
 
     def __init__(
@@ -110,6 +111,7 @@ class RunOptions:
         tty: bool = False,
         init: bool = False,
         no_new_privileges: bool = False,
+        seccomp: str = "",
         privileged: bool = False,
         cap_add: list[str] | None = None,
         cap_drop: list[str] | None = None,
@@ -132,6 +134,7 @@ class RunOptions:
         self.tty = tty
         self.init = init
         self.no_new_privileges = no_new_privileges
+        self.seccomp = seccomp
         self.privileged = privileged
         self.cap_add = cap_add or []
         self.cap_drop = cap_drop or []

@@ -24,6 +24,7 @@
         uppers                       which directories take its changes, if not `upper` alone
         upper/ work/ merged/         and what a run puts there
       names/NAME                   the id of the container of this name
+      seccomp/                     compiled filters of system calls (`runtime.filters`), made again where missing
       staging/ID/                  where everything is made; alive while its directory is locked
         pins                         what the collector must not take, though nothing refers to it yet
 

@@ -35,7 +35,8 @@ def two_steps(on_event: OnEvent) -> None:
             copy.note("not from the cache: contents of a changed")
             copy.cached()
         make.advance(5, 10)
-        make.made(1_234_567)
+        make.defer()
+    make.end(1_234_567)
 
 
 def test_steps_are_numbered_and_timed() -> None:

@@ -16,10 +16,9 @@ from lamina.build.values import BuildOptions, State, Tree
 from lamina.overlay.format import USER
 from lamina.runtime.plan import make_like
 from lamina.store import making
-from lamina.store.layers import tree_path
 
 if TYPE_CHECKING:
-    from lamina.ids.worker import Worker
+    from lamina.ids.worker import Helper
     from lamina.store.layout import Layout
 
 
@@ -27,7 +26,7 @@ class Site(Protocol):
     """What carrying out needs of the stage that an operation belongs to."""
 
     layout: Layout
-    worker: Worker
+    worker: Helper
     options: BuildOptions
     progress: Step
 
@@ -57,7 +56,7 @@ class _Carrier:
         self._state = state
         self._directory = directory
         self._call = site.worker.call
-        self._trees = [tree_path(site.layout, name) for name in state.layers]
+        self._trees = list(state.trees)
 
     def run(self, operation: RunOp) -> list[str]:
         site = self._site

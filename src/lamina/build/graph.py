@@ -21,7 +21,6 @@ from lamina.errors import NotFound
 from lamina.oci.config import Settings
 from lamina.oci.platform import Platform, parse_platform
 from lamina.store.images import ImageRecord, find_image, image_thing
-from lamina.store.layers import tree_path
 from lamina.store.publish import read_config, things_of
 
 if TYPE_CHECKING:
@@ -87,15 +86,12 @@ class Graph:
             return Tree([self._context.directory], self._context.ignore)
         earlier = source_stage(self._dockerfile, stage.index, word)
         if earlier is not None:
-            return self._trees(self.results[earlier.index].result().layers)
+            return Tree(list(self.results[earlier.index].result().trees))
         named = self._contexts.get(word.text)
         if named is not None and not named.startswith(_IMAGE):
             return Tree([named])
         record = self._find(word.text if named is None else named.removeprefix(_IMAGE))
-        return self._trees(tuple(record.layers))
-
-    def _trees(self, layers: tuple[str, ...]) -> Tree:
-        return Tree([tree_path(self._layout, name) for name in layers])
+        return Tree(record.trees(self._layout))
 
     def _check_platform(self, stage: Stage) -> None:
         if stage.base.platform is None:
@@ -125,6 +121,7 @@ class Graph:
         return State(
             settings=config.settings,
             layers=tuple(record.layers),
+            trees=tuple(record.trees(self._layout)),
             history=config.history,
             below=Key((("image", " ".join(config.diff_ids)),)).text,
             author=config.author,

@@ -10,7 +10,7 @@ from lamina.build.values import BuildOptions, State
 from lamina.oci.config import ImageConfig
 from lamina.oci.reference import parse_name
 from lamina.oci.timestamp import format_time
-from lamina.store.layers import read_layer
+from lamina.store.layers import read_layer, settle_layers
 from lamina.store.publish import publish_image, tag_image, tar_descriptor
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def make_image(staging: Staging, state: State, options: BuildOptions, platform: 
     references = [parse_name(tag) for tag in options.tags]
     with staging.layout.publishing():
         staging.pin(*(f"layers/{name}" for name in state.layers))
+    settle_layers(staging.layout, state.layers)  # outside of the lock, which is not held while a disk is waited for
     image = publish_image(
         staging,
         config,

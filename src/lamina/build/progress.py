@@ -11,6 +11,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from lamina.build.values import Stopped
 from lamina.errors import one_line
 from lamina.events import Event, OnEvent
 
@@ -113,7 +114,7 @@ class Step:
         self._number = number
         self._count = count
         self._cached = False
-        self._size = 0
+        self._deferred = False
 
     def __enter__(self) -> Step:
         self._emit("started")
@@ -123,8 +124,15 @@ class Step:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if error is None:
-            self._emit("cached" if self._cached else "done", size=self._size)
-        elif isinstance(error, Exception) and self._progress.is_first_failure(error):
+            if not self._deferred:
+                self.end(0)
+        else:
+            self.fail(error)
+
+    def fail(self, error: BaseException) -> None:
+        """Report the end of a step that met `error`, or was stopped."""
+        stopped = isinstance(error, Stopped) or not isinstance(error, Exception)
+        if not stopped and self._progress.is_first_failure(error):
             self._emit("failed", text=one_line(str(error)))
         else:
             self._emit("canceled")
@@ -141,9 +149,13 @@ class Step:
         """Report that `done` bytes of `total` are there; 0 where the total is not known."""
         self._emit("progress", done=done, total=total)
 
-    def made(self, size: int) -> None:
-        """Remember the size of the layer that the step made, for its end."""
-        self._size = size
+    def defer(self) -> None:
+        """Let the step end with `end`, not with its block: its layer is made beside the next steps."""
+        self._deferred = True
+
+    def end(self, size: int) -> None:
+        """Report the end of a step whose layer holds `size` bytes of files."""
+        self._emit("cached" if self._cached else "done", size=size)
 
     def cached(self) -> None:
         """Remember that the step was not carried out, for its end."""

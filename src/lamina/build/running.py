@@ -48,7 +48,6 @@ def run_step(
 
     Raises BuildError where its status is not 0, with the last lines that it said.
     """
-    trees = [layout.path("layers", name, "tree") for name in state.layers]
     with _Mounts(layout, state, run, options=options, directory=directory, materialize=materialize) as taken:
         for mount in mounts:
             taken.take(mount)
@@ -62,7 +61,7 @@ def run_step(
             network="none" if "none" in (run.network, options.network) else "host",
             add_hosts=list(options.add_hosts),
         )
-        base = image_base(trees, directory, layout.ids, throw_away=True)
+        base = image_base(list(state.trees), directory, layout.ids, throw_away=True)
         what = plan(
             base,
             ImageFacts(),

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+import time
+from collections.abc import Iterable
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -22,19 +24,28 @@ from lamina.build.image import make_image
 from lamina.build.ops import Take
 from lamina.build.progress import Progress
 from lamina.build.stage import StageBuilder
-from lamina.build.values import BuildOptions, State, Tree
+from lamina.build.values import BuildOptions, State, Stopped, Tree
 from lamina.store.staging import Staging
+from lamina.store.steps import StepRecord, find_step
 
 if TYPE_CHECKING:
-    from lamina.ids.worker import Worker
+    from lamina.ids.worker import Helper
     from lamina.oci.platform import Platform
     from lamina.store.images import ImageRecord
     from lamina.store.layout import Layout
 
 
+#: What steps need where they are carried out: imported there once, not by each.
+_MODULES = ("lamina.build.files", "lamina.layer.capture", "lamina.layer.remove", "lamina.runtime.launch")
+
+_CAPTURE, _REMOVAL = "lamina.layer.jobs:capture_layer", "lamina.layer.jobs:remove_tree"
+_GRACE = 0.7  # seconds that layers of finished steps have to be made when a build is stopped
+_AGAIN = 0.05  # seconds after which a call that was on its way is looked for again
+
+
 def build(
     layout: Layout,
-    worker: Worker,
+    worker: Helper,
     source: Input,
     options: BuildOptions,
     *,
@@ -43,7 +54,7 @@ def build(
 ) -> ImageRecord:
     """Build the image that a Dockerfile describes, name it, and return its record.
 
-    `worker` must take calls from several threads. Raises DockerfileError, BuildError, and what the parts raise; no
+    Raises DockerfileError, BuildError, and what the parts raise; no
     image is made then.
     """
     dockerfile = parse(source.dockerfile, source.name)
@@ -72,7 +83,7 @@ class Build:
     def __init__(  # noqa: PLR0917  # made in one place
         self,
         staging: Staging,
-        worker: Worker,
+        worker: Helper,
         dockerfile: Dockerfile,
         target: Stage,
         context: Context,
@@ -82,6 +93,7 @@ class Build:
     ) -> None:
         self.layout = staging.layout
         self.worker = worker
+        worker.load(*_MODULES)
         self.staging = staging
         self.options = options
         self.escape = dockerfile.escape
@@ -90,6 +102,8 @@ class Build:
         self._target = target
         self._graph = Graph(staging, dockerfile, context, options, platform, self.global_values)
         self._turns = threading.Semaphore(options.jobs)
+        self._stopping = threading.Event()
+        self._made: set[str] = set()
         self.progress = progress
 
     def run(self) -> State:
@@ -111,9 +125,24 @@ class Build:
                 results[stage.index] = pool.submit(run, stage)
             self._graph.results = results
             ready.set()
-            for stage in stages:
-                results[stage.index].result()
+            try:
+                wait(results.values(), return_when=FIRST_EXCEPTION)
+            finally:
+                self._stop(results.values())
+        failed = [error for result in results.values() if (error := result.exception()) is not None]
+        for error in sorted(failed, key=lambda error: isinstance(error, Stopped)):
+            raise error
         return results[self._target.index].result()
+
+    def _stop(self, running: Iterable[Future[State]]) -> None:
+        """Let what is under way end at once, if anything is: steps are killed, layers of finished steps still made."""
+        self._stopping.set()
+        pending = set(running)
+        deadline = time.monotonic() + _GRACE
+        while pending := wait(pending, timeout=0).not_done:
+            in_time = time.monotonic() < deadline
+            self.worker.end_calls(but=(_REMOVAL, _CAPTURE) if in_time else (_REMOVAL,))
+            wait(pending, timeout=_AGAIN)
 
     # What stages ask for
 
@@ -124,6 +153,24 @@ class Build:
     def base_image(self, stage: Stage) -> str | None:
         """Return the image that a stage starts from, or None where it is an earlier stage or nothing."""
         return self._graph.base_image(stage)
+
+    def find_made(self, key: str) -> StepRecord | None:
+        """Return what a step made, now that nobody else carries it out; without the cache, if it was in this build."""
+        return find_step(self.staging, key) if key in self._made or not self.options.no_cache else None
+
+    def note_made(self, record: StepRecord) -> None:
+        """Remember that this build has carried out a step."""
+        self._made.add(record.key)
+
+    def check_going(self) -> None:
+        """Raise Stopped where the build is to end."""
+        if self._stopping.is_set():
+            raise Stopped
+
+    def wait(self, seconds: float) -> None:
+        """Wait, or raise Stopped."""
+        if self._stopping.wait(seconds):
+            raise Stopped
 
     def base_state(self, stage: Stage) -> State:
         """Return the state that a stage starts from."""

@@ -16,21 +16,19 @@ from lamina.build.configure import configure, take_triggers, with_history
 from lamina.build.dockerfile.expand import Expander
 from lamina.build.dockerfile.instructions import Add, Copy, Instruction, Run, Stage, Workdir
 from lamina.build.dockerfile.parse import parse_trigger
+from lamina.build.finish import Finisher, Work
 from lamina.build.keys import BELOW, Key, Part, differences, identity
 from lamina.build.ops import Operation, Take, WorkdirOp, plan_step
 from lamina.build.progress import Progress, Step
 from lamina.build.values import BuildOptions, State, Tree, at
 from lamina.errors import InvalidInput
-from lamina.events import ignore
-from lamina.layer import jobs
 from lamina.oci.timestamp import format_time
-from lamina.store import making
-from lamina.store.steps import StepRecord, find_step, last_key, read_step, write_step
+from lamina.store.steps import StepLock, StepRecord, find_step, last_key, read_step
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from lamina.ids.worker import Worker
+    from lamina.ids.worker import Helper
     from lamina.store.layout import Layout
     from lamina.store.staging import Staging
 
@@ -39,7 +37,7 @@ class Surroundings(Protocol):
     """What a stage needs of the build that it is part of."""
 
     layout: Layout
-    worker: Worker
+    worker: Helper
     staging: Staging
     options: BuildOptions
     escape: str
@@ -53,6 +51,17 @@ class Surroundings(Protocol):
     def tree_of(self, stage: Stage, take: Take) -> Tree: ...
 
     def turn(self) -> AbstractContextManager[object]: ...
+
+    def find_made(self, key: str) -> StepRecord | None: ...
+
+    def note_made(self, record: StepRecord) -> None: ...
+
+    def check_going(self) -> None: ...
+
+    def wait(self, seconds: float) -> None: ...
+
+
+_POLL = 0.02  # seconds between two looks at a lock that another process holds: flock(2) cannot wait and be stopped
 
 
 class StageBuilder:
@@ -69,6 +78,7 @@ class StageBuilder:
         self._count = int(build.base_image(stage) is not None) + sum(map(_is_shown, stage.instructions))
         self.progress: Step  # the step that is carried out
         self._created = format_time(build.options.created)
+        self._finisher = Finisher(build.staging, build.worker)
 
     def run(self) -> State:
         """Return the state after the last instruction. Raises BuildError, DockerfileError, and what the parts raise."""
@@ -78,14 +88,18 @@ class StageBuilder:
         inherited = [parse_trigger(trigger, f"ONBUILD of {self._stage.base.image}") for trigger in triggers]
         self._count += sum(map(_is_shown, inherited))
         instructions = [*inherited, *self._stage.instructions]
-        for number, instruction in enumerate(instructions, 1):
-            self._number = number
-            if not _is_shown(instruction):
-                state = self._step(state, instruction)
-                continue
-            with self._new_step(_first_line(instruction)) as self.progress:
-                state = self._step(state, instruction)
-        return state
+        self._finisher.start(state.layers)
+        try:
+            for number, instruction in enumerate(instructions, 1):
+                self._number = number
+                if not _is_shown(instruction):
+                    state = self._step(state, instruction)
+                    continue
+                with self._new_step(_first_line(instruction)) as self.progress:
+                    state = self._step(state, instruction)
+            return self._finisher.settle(state)
+        finally:
+            self._finisher.close()
 
     def _base_state(self) -> State:
         """Return what FROM stands for: where that is an image, it is a step, too."""
@@ -126,48 +140,61 @@ class StageBuilder:
 
     def _file_step(self, state: State, operation: Operation) -> State:
         """Take what the operation makes from the cache, or carry it out."""
-        build = self._build
         key = Key(((BELOW, state.below), *operation.parts, *self._content_parts(operation)))
-        record = None if self.options.no_cache else find_step(build.staging, key.text)
-        if record is not None:
-            self.progress.cached()
-        else:
-            identities = (
-                identity(self.options.target or "", self._stage.label, str(self._number)),
-                identity(operation.step.text),
-            )
+        known = None if self.options.no_cache else find_step(self._build.staging, key.text)
+        state = self._take_known(state, operation, known) if known else self._make(state, operation, key)
+        return replace(state, below=key.text)
+
+    def _take_known(self, state: State, operation: Operation, record: StepRecord) -> State:
+        self.progress.cached()
+        state = self._finisher.add_known(state, record)
+        return with_history(state, operation.created_by, created=record.created, empty=not record.layer)
+
+    def _make(self, state: State, operation: Operation, key: Key) -> State:
+        """Carry out a step, unless somebody else does at this moment: then take what that one makes."""
+        build = self._build
+        lock = self._lock(key)
+        try:
+            known = build.find_made(key.text)
+            if known is not None:
+                return self._take_known(state, operation, known)
+            identities = self._identities(operation)
             if self.options.explain_cache:
                 self._explain(key, identities)
             with build.turn():
-                layer = self._make(state, operation)
-            record = StepRecord(key.text, layer, self._created, key.texts())
-            write_step(build.staging, record, identities)
-        layers = (*state.layers, record.layer) if record.layer else state.layers
-        state = replace(state, layers=layers, below=key.text)
-        return with_history(state, operation.created_by, created=record.created, empty=not record.layer)
+                build.check_going()
+                directory = self._finisher.new_directory()
+                ignored = carry_out(self, operation, state, directory)
+        except BaseException:
+            lock.close()
+            raise
+        record = StepRecord(key.text, "", self._created, key.texts())
+        work = Work(directory, ignored, record, identities, lock)
+        self.progress.defer()
+        state = self._finisher.add_made(state, work, self.progress, build.note_made)
+        # Whether it is an empty layer is known when it is made: `settle` corrects the history.
+        return with_history(state, operation.created_by, created=self._created, empty=False)
 
-    def _make(self, state: State, operation: Operation) -> str:
-        """Carry out a step in a directory of its own; return the name of the layer that it made, or nothing."""
+    def _identities(self, operation: Operation) -> tuple[str, ...]:
+        """Return the names under which a person would look for this step's last run."""
+        return (
+            identity(self.options.target or "", self._stage.label, str(self._number)),
+            identity(operation.step.text),
+        )
+
+    def _lock(self, key: Key) -> StepLock:
+        """Take the right to carry out the step: at once, or when the one who has it is done or dead."""
         build = self._build
-        directory = build.staging.new_path()
-        os.mkdir(directory, 0o755)
-        try:
-            made = carry_out(self, operation, state, directory)
-            layer = making.capture(
-                build.staging,
-                build.worker,
-                [("", os.path.join(directory, "upper"))],
-                state.layers,
-                over_host=False,
-                ignore=made,
-                on_event=ignore,
-            )
-        finally:
-            build.worker.call(jobs.remove_tree, path=directory)
-        if not layer.entries:
-            return ""
-        self.progress.made(layer.content)
-        return layer.name
+        # What others make is not wanted without a cache, but two stages of this build may still share a step.
+        own = f"-{os.path.basename(build.staging.path)}" if self.options.no_cache else ""
+        lock = StepLock(self.layout, key.text + own)
+        waiting = False
+        while not lock.take():
+            if not waiting:
+                self.progress.note("waiting for the same step, which is being carried out")
+                waiting = True
+            build.wait(_POLL)
+        return lock
 
     def _content_parts(self, operation: Operation) -> list[Part]:
         """Return the modes and contents of what an operation takes."""

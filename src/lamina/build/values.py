@@ -38,12 +38,15 @@ class BuildOptions:
 class State:
     """A stage so far: what the next instruction starts from.
 
-    `layers` are names of the store, base first, with their diff ids; `below` is the key of the file tree. `variables`
-    are what ARG and ENV gave: for expansion and the environment of RUN; `arguments` names those that ARG gave.
+    `layers` are names of the store, base first, once the stage has ended; `trees` are directories of changes, base
+    first, to stand on while it goes on: a step's upper serves as one before it is a layer. `below` is the key of the
+    file tree. `variables` are what ARG and ENV gave: for expansion and the environment of RUN; `arguments` names those
+    that ARG gave.
     """
 
     settings: Settings = field(default_factory=Settings)
     layers: tuple[str, ...] = ()
+    trees: tuple[str, ...] = ()
     history: tuple[History, ...] = ()
     below: str = ""
     author: str = ""
@@ -75,6 +78,13 @@ class BuildError(LaminaError):
         self.instruction = instruction
         place = f"{source.name}:{start.line}" if source.name else "the instruction"
         super().__init__("build", f"{place}: {one_line(instruction.text)}", reason, hint)
+
+
+class Stopped(LaminaError):
+    """A step was not carried out, since the build ends: another step failed, or a signal came."""
+
+    def __init__(self) -> None:
+        super().__init__("build", "the stage", "the build was stopped")
 
 
 def at(instruction: Instruction, reason: str, hint: str = "") -> DockerfileError:

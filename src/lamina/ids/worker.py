@@ -18,7 +18,7 @@ from lamina.ids.enter import enter
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from typing import ParamSpec, Protocol, TypeVar
 
     from lamina.events import OnEvent
@@ -70,6 +70,8 @@ class Helper:
         self._lock = threading.Lock()
         self._control: socket.socket | None = None
         self._pid = 0
+        self._modules: list[str] = []
+        self._running: dict[int, str] = {}  # functions by the process that carries them out
 
     def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call `function` in a child of the helper and wait for its result.
@@ -82,13 +84,41 @@ class Helper:
 
         arguments = dict(kwargs)
         on_event = arguments.pop("on_event", None)
+        name = f"{function.__module__}:{function.__qualname__}"
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
                 self._hand_over(theirs.fileno())
-            _send_request(ours, f"{function.__module__}:{function.__qualname__}", arguments, on_event is not None)
-            result: R = _await_reply(ours, on_event)  # type: ignore[assignment, arg-type]  # plain data, as the function says
+            _send_request(ours, name, arguments, on_event is not None)
+            pids: list[int] = []
+
+            def on_pid(pid: int) -> None:
+                pids.append(pid)
+                self._running[pid] = name
+
+            try:
+                result: R = _await_reply(ours, on_event, on_pid)  # type: ignore[assignment, arg-type]  # plain data, as the function says
+            finally:
+                for pid in pids:
+                    del self._running[pid]
             return result
+
+    def load(self, *modules: str) -> None:
+        """Let the helper import modules of lamina before it forks: each call then finds them there."""
+        self._modules += modules
+        if self._control is not None:
+            self._control.send(",".join(modules).encode())
+
+    def end_calls(self, *, but: Collection[str] = ()) -> None:
+        """Send SIGTERM to what is being carried out for other threads, apart from the functions `but` ("module:name").
+
+        A call that is on its way to the helper is not reached: whoever waits for the threads repeats this.
+        """
+        import signal
+
+        for pid, name in tuple(self._running.items()):
+            if name not in but:
+                _end(pid, signal.SIGTERM)
 
     def _hand_over(self, fd: int) -> None:
         import socket
@@ -111,6 +141,8 @@ class Helper:
         with self._lock:
             if self._control is None:
                 self._control, self._pid = _start(self.ids)
+                if self._modules:
+                    self._control.send(",".join(self._modules).encode())
             return self._control
 
 
@@ -165,14 +197,27 @@ def serve(control_fd: int, ids_text: str) -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies; a child sets its own back
         control.send(b"ready")
         while True:
-            _, fds, _, _ = socket.recv_fds(control, 1, 1)
-            if not fds:
+            message, fds, _, _ = socket.recv_fds(control, 4096, 1)
+            if not message:
                 return
+            if not fds:
+                _import(message.decode())
+                continue
             if os.fork() == 0:
                 control.close()
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 _serve_one(fds[0])
             os.close(fds[0])
+
+
+def _import(modules: str) -> None:
+    import importlib
+
+    for name in modules.split(","):
+        try:
+            importlib.import_module(name)
+        except ImportError:  # whoever needs it meets the same, and is told
+            pass
 
 
 def _serve_one(fd: int) -> None:
@@ -253,7 +298,7 @@ def _receive_request(channel: socket.socket) -> tuple[str, dict[str, object], bo
     return name, arguments, wants_events
 
 
-def _await_reply(channel: socket.socket, on_event: OnEvent | None) -> object:
+def _await_reply(channel: socket.socket, on_event: OnEvent | None, on_pid: Callable[[int], None]) -> object:
     import json
     import signal
 
@@ -267,6 +312,7 @@ def _await_reply(channel: socket.socket, on_event: OnEvent | None) -> object:
                 ((kind, value),) = json.loads(line).items()
                 if kind == "pid":
                     pid = value
+                    on_pid(pid)
                 elif kind != "event":
                     answer = kind, value
                 elif on_event:

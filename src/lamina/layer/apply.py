@@ -127,7 +127,9 @@ class Applier:
             self._whiteouts.append((directory, whiteout_of(entry.name, parts[-1])))
 
     def _file(self, entry: Entry, path: bytes, directory: bytes, name: bytes, content: Content) -> None:
-        fd = self._create(path, directory, name)
+        fd = content.link(self._target.open_directory(directory), name)
+        if fd < 0:
+            fd = self._create(path, directory, name)
         try:
             self._record(entry, path)
             content.write_to(fd, entry)

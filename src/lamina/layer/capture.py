@@ -36,8 +36,9 @@ _STEP = 1 << 24
 class Writer:
     """Writes entries to the tar that is hashed and to the layer that is made."""
 
-    def __init__(self, made: Making, digester: Digester, task: str, on_event: OnEvent) -> None:
+    def __init__(self, made: Making, digester: Digester, task: str, on_event: OnEvent, *, give: bool = False) -> None:
         self._made = made
+        self._give = give
         self._digester = digester
         self._task = task
         self._on_event = on_event
@@ -50,7 +51,7 @@ class Writer:
         self._number += 1
         entry.number = self._number
         self._literal(tarwrite.header(entry))
-        self._made.applier.add(entry, FileContent(fd, self._digester))
+        self._made.applier.add(entry, FileContent(fd, self._digester, give=self._give))
         if entry.kind == kinds.FILE:
             self._literal(bytes(padding(entry.size)))
         if self._digester.size >= self._next:
@@ -193,11 +194,15 @@ def capture(
     ignore: frozenset[bytes],
     space: str,
     single_id: bool,
+    give: bool = False,
     on_event: OnEvent,
 ) -> dict[str, object]:
-    """Make a layer in `staging` of what `uppers`, each a prefix and a directory, change of the layers below."""
-    with making(staging, below, space=space, single_id=single_id) as made, Digester() as digester:
-        writer = Writer(made, digester, "commit", on_event)
+    """Make a layer in `staging` of what `uppers`, each a prefix and a directory, change of the layers below.
+
+    With `give` the layer takes their files, which nobody may change any more, and is not synced: the caller sees to it.
+    """
+    with making(staging, below, space=space, single_id=single_id, sync=not give) as made, Digester() as digester:
+        writer = Writer(made, digester, "commit", on_event, give=give)
         capturing = Capture(writer, made.lower, LowerOwners(below.trees, below.tables), single_id=single_id)
         for prefix, directory in sorted(uppers):
             capturing.add(Walk(directory, prefix, made.lower, ignore).changes())

@@ -10,6 +10,8 @@ from typing import Protocol
 from lamina.errors import InvalidInput
 from lamina.layer.digest import Digester
 from lamina.linux import files
+from lamina.linux.xattr import listxattr
+from lamina.overlay import format as marks
 from lamina.tar.entry import Entry
 from lamina.tar.read import TarReader
 
@@ -24,6 +26,12 @@ _ZEROS = bytes(_PIECE)
 class Content(Protocol):
     """The content of the entry at hand, to be taken once or not at all."""
 
+    def link(self, directory: int, name: bytes) -> int:
+        """Let `name` in `directory` be the file itself that has the content, and return it open; -1: it is to be made.
+
+        `write_to` is then called with that descriptor.
+        """
+
     def write_to(self, fd: int, entry: Entry) -> None:
         """Write the content to the empty regular file `fd`."""
 
@@ -33,6 +41,10 @@ class StreamContent:
 
     def __init__(self, reader: TarReader) -> None:
         self._reader = reader
+
+    def link(self, directory: int, name: bytes) -> int:
+        """Return -1: an archive is no file of the layer."""
+        return -1
 
     def write_to(self, fd: int, entry: Entry) -> None:
         """Write the content, with holes for a sparse entry and where pages of zeros make them worth it."""
@@ -53,15 +65,31 @@ class StreamContent:
 
 
 class FileContent:
-    """The content of a file on disk, hashed as it goes by; the file system shares its blocks where it can."""
+    """The content of a file on disk, hashed as it goes by; the file system shares its blocks where it can.
 
-    def __init__(self, fd: int, digester: Digester) -> None:
+    With `give` nobody needs the file any more: the layer takes it as it is, where it lies on the same file system.
+    """
+
+    def __init__(self, fd: int, digester: Digester, *, give: bool = False) -> None:
         self._fd = fd
         self._digester = digester
+        self._give = give
+        self._linked = False
+
+    def link(self, directory: int, name: bytes) -> int:
+        """Link the file, if it is given; one that the kernel has marked as copied up is not."""
+        if not self._give or any(marks.is_mark(mark) for mark in listxattr(self._fd)):
+            return -1
+        try:
+            os.link(f"/proc/self/fd/{self._fd}", name, dst_dir_fd=directory, follow_symlinks=True)
+        except OSError:  # another file system, no /proc, too many links: then it is copied
+            return -1
+        self._linked = True
+        return os.dup(self._fd)
 
     def write_to(self, fd: int, entry: Entry) -> None:
         """Write the content, keeping its holes."""
-        shared = files.reflink(self._fd, fd)
+        shared = self._linked or files.reflink(self._fd, fd)
         offset = 0
         for start, end in files.data_segments(self._fd, entry.size):
             self._zeros(start - offset)
@@ -72,8 +100,8 @@ class FileContent:
                     write_sparsely(fd, memoryview(piece), offset)
                 offset += len(piece)
         self._zeros(entry.size - offset)
-        # Also after a reflink: the source may have grown since its size was read.
-        os.ftruncate(fd, entry.size)
+        if not self._linked:  # also after a reflink: the source may have grown since its size was read
+            os.ftruncate(fd, entry.size)
 
     def _zeros(self, count: int) -> None:
         while count > 0:

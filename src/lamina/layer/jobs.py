@@ -64,13 +64,15 @@ def capture_layer(
     staging: str,
     space: str,
     single_id: bool,
+    give: bool = False,
     on_event: OnEvent,
 ) -> dict[str, object]:
     """Make a layer of what `uppers` change of the layers below; they stay as they are.
 
     Each of `uppers` is a prefix ("" for the root) and the directory that lies there. `ignore` are paths of mount
     targets: one that is empty and was not below is left out, and so is a directory that was only copied up to hold it.
-    Returns the same as `apply_layer`.
+    With `give` their files become the layer's, and nothing is synced: nobody may write to the uppers any more. Returns
+    the same as `apply_layer`.
     """
     from lamina.layer.capture import capture
     from lamina.layer.unpack import Below
@@ -82,6 +84,7 @@ def capture_layer(
         ignore=_paths(ignore),
         space=space,
         single_id=single_id,
+        give=give,
         on_event=on_event,
     )
 

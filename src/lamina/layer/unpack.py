@@ -117,7 +117,7 @@ def _place(path: bytes, number: int, moments: dict[bytes, list[tuple[int, bytes]
 
 
 @contextmanager
-def making(staging: str, below: Below, *, space: str, single_id: bool) -> Iterator[Making]:
+def making(staging: str, below: Below, *, space: str, single_id: bool, sync: bool = True) -> Iterator[Making]:
     """Make a layer in `staging`, which is made if it does not exist; what fails leaves no part of a layer there.
 
     The caller calls `finish` before the block ends.
@@ -136,7 +136,8 @@ def making(staging: str, below: Below, *, space: str, single_id: bool) -> Iterat
                 made = Making(fd, file, lower, below, space=space, single_id=single_id)
                 inner.callback(made.applier.close)
                 yield made
-            files.syncfs(fd)
+            if sync:
+                files.syncfs(fd)
         except BaseException:
             for name in (TREE, b"replaced", FRAMING, OWNERS):
                 remove_at(fd, name)

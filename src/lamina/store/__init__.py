@@ -15,7 +15,7 @@
         tree/                        the changes, in overlayfs's format
         framing                      what the tar says beyond the tree: headers, order, padding
         owners                       who owns what, where the tree cannot say it
-        layer                        diff id and sizes
+        layer                        diff id and sizes; `layer-BOOT` while it may not be on disk: of this boot only
         compressed                   digest and size of its compressed form, so that it is not made only to learn them
       containers/ID/
         record, state                what it is; how far it is

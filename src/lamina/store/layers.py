@@ -6,6 +6,8 @@ NAME is `diff-HEX` for a layer whose tar names all its parent directories, so th
 
 from __future__ import annotations
 
+import os
+
 from lamina.errors import StoreError
 from lamina.oci.digest import BlobDigest, ChainId, DiffId, next_chain_id, parse_diff_id, parse_digest
 from lamina.store.files import read_if_present
@@ -49,7 +51,8 @@ def encode_layer(layer: LayerRecord) -> bytes:
 def read_layer(layout: Layout, name: str) -> LayerRecord:
     """Return the record of a layer that an image names; StoreError where it is missing."""
     path = layout.path("layers", name, "layer")
-    data = read_if_present(path)
+    # The last one again: it may have been settled between the two looks.
+    data = read_if_present(path) or read_if_present(f"{path}-{boot_id()}") or read_if_present(path)
     if data is None:
         raise StoreError("read the layer", name, f"it is missing from {layout.root}")
     record = Record(data, path)
@@ -79,6 +82,36 @@ def remember_compressed(staging: Staging, name: str, maker: str, digest: BlobDig
     """Keep what `read_compressed` returns from now on: the last maker's is known, and it can be lost at no cost."""
     data = encode_record([("maker", maker), ("digest", digest), ("size", size)])
     staging.publish_file(f"layers/{name}/compressed", data, sync=False)
+
+
+def boot_id() -> str:
+    """Return what names this run of the kernel: a record `layer-BOOT` is of a layer that may not be on disk yet.
+
+    After a crash of the machine it is no record any more, and the layer is as if it were not there.
+    """
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def settle_layers(layout: Layout, names: Sequence[str]) -> None:
+    """Bring those of the layers `names` to disk that are not there yet. The caller has pinned them."""
+    pending = [name for name in names if not os.path.exists(layout.path("layers", name, "layer"))]
+    if not pending:
+        return
+    from lamina.linux.files import syncfs
+
+    marked = f"layer-{boot_id()}"
+    fd = os.open(layout.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        syncfs(fd)
+        for name in pending:
+            try:
+                os.rename(layout.path("layers", name, marked), layout.path("layers", name, "layer"))
+            except FileNotFoundError:  # another build has done it
+                pass
+        syncfs(fd)
+    finally:
+        os.close(fd)
 
 
 def tree_path(layout: Layout, name: str) -> str:

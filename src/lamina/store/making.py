@@ -17,8 +17,17 @@ from lamina.layer import jobs
 from lamina.linux.namespaces import in_first_user_namespace
 from lamina.oci.digest import BlobDigest, hex_of, next_chain_id, parse_diff_id, parse_digest
 from lamina.overlay.format import TRUSTED, USER
-from lamina.store.files import sync_directory, write_new
-from lamina.store.layers import LayerRecord, chain_of, encode_layer, owners_path, read_layer, tree_path
+from lamina.store.files import rename_directory, sync_directory, write_new
+from lamina.store.layers import (
+    LayerRecord,
+    boot_id,
+    chain_of,
+    encode_layer,
+    owners_path,
+    read_layer,
+    settle_layers,
+    tree_path,
+)
 from lamina.store.layout import Layout
 from lamina.store.staging import Staging
 
@@ -140,11 +149,13 @@ def capture(
     *,
     over_host: bool,
     ignore: Sequence[str],
+    give: bool = False,
     on_event: OnEvent,
 ) -> LayerRecord:
     """Publish what the directories `uppers`, (place in the tree, directory), change over `below` as a layer.
 
-    With `over_host` the host's own root lies below everything. `ignore` are names made for mounts, not by anybody.
+    With `over_host` the host's own root lies below everything. `ignore` are names made for mounts, not by anybody. With
+    `give` the layer takes the files of `uppers`, and is lost if the machine stops before `settle_layers`.
     """
     layout = staging.layout
 
@@ -158,10 +169,11 @@ def capture(
             staging=directory,
             space=space_of(layout),
             single_id=layout.single_id,
+            give=give,
             on_event=on_event,
         )
 
-    return _make(staging, worker, below, make)
+    return _make(staging, worker, below, make, sync=not give)
 
 
 def write_tar(layout: Layout, worker: Worker, name: str, out: Fd) -> None:
@@ -194,10 +206,15 @@ def _check_made(layout: Layout, name: str, made: Mapping[str, object]) -> None:
 
 
 def _make(
-    staging: Staging, worker: Worker, below: Sequence[str], make: Callable[[str], Mapping[str, object]]
+    staging: Staging,
+    worker: Worker,
+    below: Sequence[str],
+    make: Callable[[str], Mapping[str, object]],
+    *,
+    sync: bool = True,
 ) -> LayerRecord:
     with _made(staging, worker, make) as (directory, made):
-        return _publish(staging, directory, below, made)
+        return _publish(staging, directory, below, made, sync=sync)
 
 
 @contextmanager
@@ -215,19 +232,36 @@ def _made(
             worker.call(jobs.remove_tree, path=directory)
 
 
-def _publish(staging: Staging, directory: str, below: Sequence[str], made: Mapping[str, object]) -> LayerRecord:
+def _publish(
+    staging: Staging, directory: str, below: Sequence[str], made: Mapping[str, object], *, sync: bool = True
+) -> LayerRecord:
+    """Rename a layer that was made into its place; one that is not synced has a record for this boot only."""
     layout = staging.layout
     diff_id = parse_diff_id(str(made["diff_id"]))
     complete = bool(made["complete"])
     name = f"diff-{hex_of(diff_id)}" if complete else f"chain-{hex_of(next_chain_id(chain_of(layout, below), diff_id))}"
     size, content, entries = (int(str(made[key])) for key in ("size", "content", "entries"))
     layer = LayerRecord(name, diff_id, size=size, content=content, entries=entries, complete=complete)
-    write_new(f"{directory}/layer", encode_layer(layer), sync=True)
-    sync_directory(directory)  # the job has synced what it made
+    write_new(f"{directory}/layer" if sync else f"{directory}/layer-{boot_id()}", encode_layer(layer), sync=sync)
+    if sync:
+        sync_directory(directory)  # the job has synced what it made
     with layout.publishing():
         staging.pin(f"layers/{name}")
-        staging.publish_directory(directory, f"layers/{name}")
-        return read_layer(layout, name)
+        if not staging.publish_directory(directory, f"layers/{name}", sync=sync):
+            _replace_lost(staging, directory, name, sync=sync)
+        found = read_layer(layout, name)
+    if sync:
+        settle_layers(layout, [name])  # another process may have made it, and not synced it yet
+    return found
+
+
+def _replace_lost(staging: Staging, directory: str, name: str, *, sync: bool) -> None:
+    """Take the place of a layer that the machine's stop has cut short; any other is as good as ours."""
+    try:
+        read_layer(staging.layout, name)
+    except StoreError:
+        if rename_directory(staging.layout.path("layers", name), staging.new_path()):
+            staging.publish_directory(directory, f"layers/{name}", sync=sync)
 
 
 def _owners(layout: Layout, below: Sequence[str]) -> list[str]:

@@ -19,7 +19,7 @@ from lamina.store.blobs import blob_thing, has_blob, put_document, read_document
 from lamina.store.bundles import BundleRecord, bundle_thing, encode_bundle, read_bundle
 from lamina.store.images import HOST, ImageRecord, encode_image, image_thing, read_image
 from lamina.store.index import rewrite_index
-from lamina.store.layers import LayerRecord, read_layer
+from lamina.store.layers import LayerRecord, read_layer, settle_layers
 from lamina.store.layout import Layout
 from lamina.store.references import remove_reference, write_reference
 from lamina.store.staging import Staging
@@ -95,6 +95,7 @@ def publish_bundle(staging: Staging, bundle: BundleRecord, names: Sequence[Refer
 def _check_pinned(layout: Layout, names: Sequence[str]) -> None:
     for name in names:
         read_layer(layout, name)
+    settle_layers(layout, names)
 
 
 def image_record(manifest: Manifest, config: ImageConfig, names: Sequence[str]) -> ImageRecord:

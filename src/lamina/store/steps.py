@@ -2,11 +2,13 @@
 
 A step's record names the layer that the step made, or says that it made none, and lists the parts of its key, so that a
 later miss can be told by what differs. A record binds nothing: where its layer was collected, the step is run again.
-`last` finds the newest key of what a person would call the same step.
+`last` finds the newest key of what a person would call the same step. Whoever carries out a step holds
+`build/locks/HEX`, so that a step that two builds need at once is carried out by one of them.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,3 +72,34 @@ def write_step(staging: Staging, record: StepRecord, identities: Sequence[str]) 
     staging.publish_file(f"build/steps/{record.key}", data, sync=False)
     for identity in identities:
         staging.publish_file(f"build/last/{identity}", f"{record.key}\n".encode(), sync=False)
+
+
+class StepLock:
+    """The right to carry out a step, one a key: freed by `close` or with the process. It keeps threads apart, too."""
+
+    def __init__(self, layout: Layout, key: str) -> None:
+        self._path = layout.path("build", "locks", key)
+        self._fd = -1
+
+    def take(self) -> bool:
+        """Take the lock if nobody has it, and tell whether it is held now."""
+        ensure_directory(os.path.dirname(self._path))
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Its last holder may have removed the file since it was opened: then others lock another one.
+            if os.path.samestat(os.fstat(fd), os.stat(self._path)):
+                self._fd, fd = fd, -1
+        except (BlockingIOError, FileNotFoundError):
+            pass
+        finally:
+            if fd >= 0:
+                os.close(fd)
+        return self._fd >= 0
+
+    def close(self) -> None:
+        """Let the lock go; may be repeated."""
+        if self._fd >= 0:
+            os.unlink(self._path)
+            os.close(self._fd)
+            self._fd = -1

@@ -1,0 +1,144 @@
+"""How `lamina build` carries out steps: once each, side by side, and stopped by Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.command import Done, Lamina, program
+from tests.helpers.rootfs import make_rootfs
+from tests.helpers.wait import until
+
+pytestmark = pytest.mark.requires("overlay", "userns")
+
+# A step that leaves a line in a cache mount each time it is carried out.
+ONCE = "RUN --mount=type=cache,target=/runs echo run >>/runs/%s && sleep %s"
+COUNT = "RUN --mount=type=cache,target=/runs cat /runs/%s >/count"
+
+
+@pytest.fixture
+def context(lamina: Lamina, scratch: Path) -> Path:
+    make_rootfs(scratch / "rootfs")
+    lamina("import", str(scratch / "rootfs"), "base:1")
+    (scratch / "context").mkdir()
+    return scratch / "context"
+
+
+def write(context: Path, *lines: str) -> Path:
+    (context / "Dockerfile").write_text("".join(f"{line}\n" for line in lines))
+    return context
+
+
+def build(lamina: Lamina, context: Path, *words: str, status: int = 0) -> Done:
+    return lamina("build", "--progress", "plain", "-t", "built:1", *words, str(context), status=status)
+
+
+def start(lamina: Lamina, context: Path, *words: str) -> subprocess.Popen[str]:
+    argv = [*program(), "build", "--progress", "plain", *words, str(context)]
+    return subprocess.Popen(argv, env=lamina.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def count(lamina: Lamina) -> int:
+    return len(lamina("run", "--rm", "built:1", "cat", "/count").stdout.split())
+
+
+@pytest.mark.parametrize("words", [(), ("--no-cache",)])
+def test_two_stages_with_the_same_step_carry_it_out_once(lamina: Lamina, context: Path, words: tuple[str, ...]) -> None:
+    step = ONCE % ("stages", "0.2")
+    write(
+        context,
+        "FROM base:1 AS one", step, "RUN echo 1 >/one",
+        "FROM base:1 AS two", step, "RUN echo 2 >/two",
+        "FROM base:1", "COPY --from=one /one /", "COPY --from=two /two /", COUNT % "stages",
+    )  # fmt: skip
+    build(lamina, context, *words)
+    assert count(lamina) == 1
+    assert lamina("run", "--rm", "built:1", "cat", "/one", "/two").stdout == "1\n2\n"
+
+
+def test_two_builds_at_once_carry_a_step_out_once(lamina: Lamina, context: Path) -> None:
+    write(context, "FROM base:1", ONCE % ("builds", "0.5"))
+    builds = [start(lamina, context, "-t", f"built:{number}") for number in range(2)]
+    said = [each.communicate(timeout=60)[0] for each in builds]
+    assert [each.returncode for each in builds] == [0, 0], said
+    assert sum("waiting for the same step" in text for text in said) == 1, said
+    write(context, "FROM base:1", COUNT % "builds")
+    build(lamina, context, "--no-cache")
+    assert count(lamina) == 1
+
+
+def test_whoever_waits_for_a_build_that_is_killed_goes_on(lamina: Lamina, context: Path) -> None:
+    write(
+        context, "FROM base:1", "RUN --mount=type=cache,target=/c touch /c/began; [ -e /c/go ] || sleep 60; echo 1 >/1"
+    )
+    first = start(lamina, context)
+    caches = lamina.store / "build" / "cache"
+    until(lambda: list(caches.glob("*/began")), "the step runs")
+    second = start(lamina, context, "-t", "built:1")
+    output = second.stdout
+    assert output is not None
+    until(lambda: "waiting for the same step" in output.readline(), "the second waits")
+    (cache,) = (path.parent for path in caches.glob("*/began"))
+    (cache / "go").touch()
+    first.kill()
+    first.communicate(timeout=10)
+    second.communicate(timeout=30)
+    assert second.returncode == 0
+    assert lamina("run", "--rm", "built:1", "cat", "/1").stdout == "1\n"
+
+
+def test_ctrl_c_stops_every_stage_and_loses_no_finished_step(lamina: Lamina, context: Path) -> None:
+    write(
+        context,
+        "FROM base:1 AS one", "RUN echo 1 >/one", "RUN echo began-one; sleep 60",
+        "FROM base:1 AS two", "RUN echo 2 >/two", "RUN echo began-two; sleep 60",
+        "FROM scratch", "COPY --from=one /one /", "COPY --from=two /two /",
+    )  # fmt: skip
+    running = start(lamina, context, "-t", "built:1")
+    assert running.stdout is not None
+    said = ""
+    while not re.search(r" began-one\n", said) or not re.search(r" began-two\n", said):
+        line = running.stdout.readline()
+        assert line, said
+        said += line
+    began = time.monotonic()
+    running.send_signal(signal.SIGINT)
+    said += running.communicate(timeout=10)[0]
+    assert running.returncode == 130, said
+    assert time.monotonic() - began < 2.5, said  # a second, on a machine that does nothing else
+    lamina("inspect", "built:1", status=125)
+    assert not list((lamina.store / "staging").iterdir())
+    text = (context / "Dockerfile").read_text().replace("sleep 60", "sleep 0")
+    (context / "Dockerfile").write_text(text)
+    again = build(lamina, context)
+    assert again.stderr.count("CACHED") == 2, again.stderr
+
+
+def test_a_failing_stage_stops_the_others(lamina: Lamina, context: Path) -> None:
+    write(
+        context,
+        "FROM base:1 AS slow", "RUN sleep 60",
+        "FROM base:1 AS bad", "RUN --mount=type=cache,target=/c echo bad; exit 7",
+        "FROM scratch", "COPY --from=slow /bin/sh /", "COPY --from=bad /bin/sh /",
+    )  # fmt: skip
+    began = time.monotonic()
+    done = build(lamina, context, status=125)
+    assert "status 7" in done.stderr
+    assert time.monotonic() - began < 30
+    assert not list((lamina.store / "staging").iterdir())
+
+
+def test_a_step_that_changes_nothing_makes_no_layer(lamina: Lamina, context: Path) -> None:
+    write(context, "FROM base:1", "RUN true", "RUN echo 1 >/file", "WORKDIR /", "RUN cat /file")
+    build(lamina, context)
+    history = json.loads(lamina("history", "--format", "json", "built:1").stdout)
+    assert [step["Empty"] for step in history] == [True, True, False, True, False]
+    first = lamina("inspect", "built:1").stdout
+    assert build(lamina, context).stderr.count("CACHED") == 4
+    assert lamina("inspect", "built:1").stdout == first

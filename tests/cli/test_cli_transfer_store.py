@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import random
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,9 +104,40 @@ def _record(store: Path) -> None:
     victim.write_text(victim.read_text().replace("env: A=b", "env: A=c"))
 
 
+def _unreadable(store: Path) -> None:
+    (victim,) = (store / "images").iterdir()
+    victim.write_text("junk\n")
+
+
+def _reference_content(store: Path) -> None:
+    (store / "refs/docker.io/a/b/:2").write_text("junk\n")
+
+
+def _reference_name(store: Path) -> None:
+    (store / "refs/stray").write_text("junk\n")
+
+
+def _no_layer(store: Path) -> None:
+    next((store / "layers").iterdir()).rename(store.parent / "gone")
+
+
+def _no_blob(store: Path) -> None:
+    (record,) = (store / "images").iterdir()
+    (name, *_) = [line for line in record.read_text().splitlines() if line.startswith("blob: sha256:")]
+    (store / "blobs/sha256" / name.removeprefix("blob: sha256:")).unlink()
+
+
+def _owners(store: Path) -> None:
+    next((store / "layers").glob("*/layer")).write_text("diff-id: x\n")
+
+
 @pytest.mark.parametrize(
     ("damage", "thing", "load_again"),
     [
+        (_unreadable, "images/", False),
+        (_reference_content, "refs/docker.io/a/b/:2", False),
+        (_reference_name, "refs/stray", False),
+        (_owners, "layers/diff-", True),
         (_blob, "blobs/sha256/", True),
         (_manifest, "blobs/sha256/", True),
         (_file, "layers/diff-", True),
@@ -127,5 +161,92 @@ def test_damage_is_found_and_mended(
     assert lamina("store", "check").stdout == ""
 
 
+@pytest.mark.parametrize("damage", [_no_layer, _no_blob])
+def test_what_is_missing_is_named_and_brought_again(
+    lamina: Lamina, image: str, layout: Path, damage: Callable[[Path], None]
+) -> None:
+    damage(lamina.store)
+    for words in ((), ("--repair",)):
+        found = lamina("store", "check", *words, status=125)
+        assert found.stdout.startswith("images/") and "is missing: pull or load the image again" in found.stdout
+    lamina("load", "-i", layout)
+    assert lamina("store", "check").stdout == ""
+
+
+def test_a_damaged_container_is_named(lamina: Lamina, image: str) -> None:
+    lamina("run", "--name", "box", image, "none", status=127)
+    (record,) = (lamina.store / "containers").glob("*/record")
+    kept = record.read_text()
+    record.write_text("junk\n")
+    assert lamina("store", "check", status=125).stdout.startswith("containers/")
+    record.write_text(kept)
+    assert lamina("store", "check").stdout == ""
+
+
 def test_an_unknown_action_is_a_usage_error(lamina: Lamina) -> None:
     assert "unknown action" in lamina("store", "dust", status=2).stderr
+
+
+def _older(path: Path, days: int) -> None:
+    """Let something of the store have come to it so long ago."""
+    moment = time.time() - days * 86_400
+    os.utime(path, (moment, moment))
+
+
+def _import(lamina: Lamina, scratch: Path, number: int, name: str) -> Path:
+    """Import an image of one layer, 1 MB, and return its record."""
+    before = set((lamina.store / "images").iterdir()) if lamina.store.exists() else set()
+    (scratch / "root").mkdir(exist_ok=True)
+    (scratch / "root/file").write_bytes(random.Random(number).randbytes(1 << 20))
+    lamina("import", scratch / "root", name)
+    (record,) = set((lamina.store / "images").iterdir()) - before
+    return record
+
+
+def _names(lamina: Lamina) -> set[str]:
+    return {str(record["Name"]) for record in json.loads(lamina("images", "--format", "json").stdout)}
+
+
+def test_prune_by_age(lamina: Lamina, scratch: Path) -> None:
+    for number in (1, 2, 3):
+        _older(_import(lamina, scratch, number, f"n:{number}"), 10 - number)
+    lamina("run", "--name", "box", "n:1", "none", status=127)
+    for layer in (lamina.store / "layers").iterdir():
+        _older(layer, 30)
+    lamina("prune", "--force", "--older-than", "1d")
+    assert _names(lamina) == {"n:1", "n:2", "n:3"}  # names keep them
+    lamina("prune", "--force", "--all", "--filter", "until=180h")
+    assert _names(lamina) == {"n:1", "n:3"}  # and so does a container
+    assert len(list((lamina.store / "layers").iterdir())) == 2
+    for words in (("--older-than", "soon"), ("--filter", "label=x"), ("--kind", "cakes"), ("--keep-storage", "x")):
+        lamina("prune", "--force", *words, status=2)
+    lamina("prune", "--force", "--all", "--older-than", "2020-01-31T12:00:00Z")
+    assert _names(lamina) == {"n:1", "n:3"} and lamina("store", "check").stdout == ""
+
+
+def test_prune_by_size_takes_the_oldest_first(lamina: Lamina, scratch: Path) -> None:
+    for number in range(5):
+        _older(_import(lamina, scratch, number, f"n:{number}"), (3, 5, 1, 4, 2)[number])
+    lamina("prune", "--force", "--all", "--keep-storage", "20M")
+    assert len(_names(lamina)) == 5
+    lamina("prune", "--force", "--all", "--keep-storage", "3300k")
+    assert _names(lamina) == {"n:0", "n:2", "n:4"}
+    total = json.loads(lamina("store", "du", "--format", "json").stdout)["Size"]
+    assert 3 << 20 < total <= 3300 << 10
+
+
+def test_prune_by_kind(lamina: Lamina, image: str, layout: Path, scratch: Path) -> None:
+    lamina("run", "--name", "box", image, "none", status=127)
+    lamina("rmi", "--force", image)
+    lamina("prune", "--force", "--kind", "blobs,layers")
+    assert lamina("ps", "-aq").stdout != ""
+    lamina("prune", "--force", "--kind", "containers")
+    assert lamina("ps", "-aq").stdout == "" and list((lamina.store / "images").iterdir())
+    lamina("prune", "--force", "--kind", "images")
+    assert not list((lamina.store / "layers").iterdir()) and not list((lamina.store / "blobs/sha256").iterdir())
+    (scratch / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
+    lamina("build", "-t", "built:1", scratch)
+    assert list((lamina.store / "build/steps").iterdir())
+    lamina("rmi", "built:1")
+    lamina("prune", "--force", "--kind", "cache")
+    assert not list((lamina.store / "build/steps").iterdir()) and not list((lamina.store / "layers").iterdir())

@@ -403,15 +403,34 @@ class Store:
 
         return explain_run(self.layout, self.find(image), options, keep=keep)
 
-    def prune(self, *, containers: bool = False, images: bool = False) -> Collected:
+    def prune(
+        self,
+        *,
+        containers: bool = False,
+        images: bool = False,
+        kinds: Iterable[str] | None = None,
+        before: int | None = None,
+        keep: int | None = None,
+    ) -> Collected:
         """Remove what nothing needs: images without a name and a container, layers without an image, what crashes left.
 
         With `containers` those that do not run are removed first; with `images` named ones of which there is no
-        container, too.
+        container, too. `kinds` limits it to some of containers, images, layers, blobs, cache (of builds) and leftovers,
+        `before` to what came to the store before that moment, in nanoseconds since the epoch. With `keep` the oldest
+        goes first, until the store takes so many bytes of the disk.
         """
-        from lamina.store.collect import collect
+        from lamina.store.collect import USUAL, collect
 
-        return collect(self.layout, self.worker, containers=containers, unused_images=images)
+        chosen = USUAL if kinds is None else frozenset(kinds)
+        return collect(
+            self.layout,
+            self.worker,
+            containers=containers,
+            unused_images=images,
+            kinds=chosen,
+            before=before,
+            keep=keep,
+        )
 
     def usage(self) -> Usage:
         """Return what the store takes of the disk, by kind and by image, and what could be freed."""

@@ -23,13 +23,13 @@ from lamina.store import making
 from lamina.store.blobs import blob_thing, has_blob
 from lamina.store.bundles import encode_bundle, read_bundle, things_of_bundle
 from lamina.store.collect import empty_trash, new_trash
-from lamina.store.containers import list_containers
+from lamina.store.containers import read_container
 from lamina.store.files import list_directory, read_if_present
 from lamina.store.images import ImageRecord, encode_image, image_thing, read_image
 from lamina.store.index import index_descriptors, rewrite_index
 from lamina.store.layout import Layout
 from lamina.store.publish import documents_of, image_record
-from lamina.store.references import list_references, reference_thing, remove_reference
+from lamina.store.references import damaged_references, list_references, reference_thing, remove_reference
 from lamina.store.remake import remake_bundle, remake_image
 from lamina.store.staging import Staging
 
@@ -72,6 +72,7 @@ class _Checking:
         self._worker = worker
         self._on_event = on_event
         self._repair = repair
+        self._unreadable = False  # whether there is a record that says nothing
 
     def blobs(self) -> Iterator[Problem]:
         """Hash every blob."""
@@ -136,6 +137,10 @@ class _Checking:
 
     def names(self) -> Iterator[Problem]:
         """Follow every reference, and compare the index with them."""
+        damaged = damaged_references(self._layout)
+        yield from (self._problem(thing, reason, self._take_away) for thing, reason in damaged)
+        if (damaged or self._unreadable) and not self._repair:
+            return  # what they would lead to cannot be told
         for reference, digest in list_references(self._layout):
             if read_image(self._layout, digest) is None and read_bundle(self._layout, digest) is None:
                 thing = reference_thing(reference)
@@ -148,10 +153,16 @@ class _Checking:
 
     def containers(self) -> Iterator[Problem]:
         """Look for the layers of every container."""
-        for container in list_containers(self._layout):
-            for name in container.layers:
+        for identity in list_directory(self._layout.path("containers")):
+            thing = f"containers/{identity}"
+            try:
+                container = read_container(self._layout, identity)
+            except LaminaError as error:
+                yield Problem(thing, _reason(error))
+                continue
+            for name in container.layers if container else ():
                 if not os.path.exists(self._layout.path("layers", name)):
-                    yield Problem(f"containers/{container.id}", f"its layer {name} is missing")
+                    yield Problem(thing, f"its layer {name} is missing")
 
     def _records(self) -> Iterator[ImageRecord | Problem]:
         for name in list_directory(self._layout.path("images")):
@@ -159,6 +170,7 @@ class _Checking:
             try:
                 image = read_image(self._layout, digest)
             except LaminaError as error:
+                self._unreadable = True
                 try:
                     right = encode_image(remake_image(self._layout, digest))
                 except LaminaError as other:

@@ -8,13 +8,14 @@ the trees are removed after the lock is released, and by the next `prune` if tha
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lamina.layer import jobs
 from lamina.store.blobs import blob_thing, has_blob
-from lamina.store.bundles import bundle_thing, list_bundles, things_of_bundle
+from lamina.store.bundles import bundle_thing, holders, images_of, list_bundles, things_of_bundle
 from lamina.store.containers import (
     ContainerRecord,
     container_thing,
@@ -29,10 +30,16 @@ from lamina.store.index import rewrite_index
 from lamina.store.layout import Layout
 from lamina.store.publish import read_manifest, things_of
 from lamina.store.references import list_references, remove_reference
+from lamina.store.room import Room, large_things
 from lamina.store.staging import Staging, is_alive
+from lamina.store.steps import read_step
 
 if TYPE_CHECKING:
     from lamina.ids.worker import Worker
+
+
+#: Something that may be taken away: when it came to the store, and how it is taken.
+Candidate = tuple[int, Callable[[], object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,31 +54,168 @@ class Collected:
     size: int = 0
 
 
-def collect(layout: Layout, worker: Worker, *, containers: bool, unused_images: bool) -> Collected:
-    """Remove all that nothing needs and return what that was.
+#: What can be collected, and what is if nobody says otherwise. "leftovers" are staging directories of the dead.
+KINDS = ("containers", "images", "layers", "blobs", "cache", "leftovers")
+USUAL = frozenset({"images", "layers", "blobs", "leftovers"})
+
+
+def collect(
+    layout: Layout,
+    worker: Worker,
+    *,
+    containers: bool = False,
+    unused_images: bool = False,
+    kinds: Collection[str] = USUAL,
+    before: int | None = None,
+    keep: int | None = None,
+) -> Collected:
+    """Remove what nothing needs, of `kinds` and what only that needed, and return what that was.
 
     `containers`: those that do not run, too. `unused_images`: images of which there is no container, too, and not only
-    those without a reference.
+    those without a reference. `before` (nanoseconds since the epoch) spares what came to the store since. With `keep`
+    the oldest goes first, and no more than it takes for the store to have so many bytes on disk.
     """
+    wanted = frozenset(kinds) | ({"containers"} if containers else frozenset())
     with Staging(layout) as staging:
         trash = new_trash(staging)
+        room = Room(layout, worker, keep) if keep is not None else None
         with layout.collecting():
-            pins, dead = _living_pins(layout)
-            left_over = _move(layout, trash, [f"staging/{name}" for name in dead])
-            gone = _take_containers(staging, trash, pins) if containers else []
+            taking = _Taking(staging, trash, wanted, unused_images=unused_images, before=before)
+            taking.all(room)
             _drop_stale_names(layout)
-            images = _drop_images(layout, pins, with_references=unused_images)
-            swept = sweep(layout, trash, _everything(layout), needed_things(layout, pins))
         rewrite_index(staging)
         size = empty_trash(worker, trash)
     return Collected(
-        containers=tuple(gone),
-        images=tuple(images),
-        layers=sum(thing.startswith("layers/") for thing in swept),
-        blobs=sum(thing.startswith("blobs/") for thing in swept),
-        left_over=left_over,
+        containers=tuple(taking.containers),
+        images=tuple(taking.images),
+        layers=sum(thing.startswith("layers/") for thing in taking.swept),
+        blobs=sum(thing.startswith("blobs/") for thing in taking.swept),
+        left_over=taking.left_over,
         size=size,
     )
+
+
+class _Taking:
+    """One collection, under the store's exclusive lock."""
+
+    def __init__(
+        self, staging: Staging, trash: str, kinds: frozenset[str], *, unused_images: bool, before: int | None
+    ) -> None:
+        self._staging = staging
+        self._layout = staging.layout
+        self._trash = trash
+        self._kinds = kinds
+        self._unused_images = unused_images
+        self._before = before
+        self._pins, self._dead = _living_pins(self._layout)
+        # What goes with images and containers that are taken, though nobody asked for layers or blobs.
+        self._own = needed_things(self._layout, self._pins)
+        self.containers: list[str] = []
+        self.images: list[str] = []
+        self.swept: list[str] = []
+        self.left_over = 0
+
+    def all(self, room: Room | None) -> None:
+        """Take what may be taken, or with `room` the oldest of it until there is enough."""
+        if "leftovers" in self._kinds:
+            self.left_over = _move(self._layout, self._trash, [f"staging/{name}" for name in self._dead])
+        self._sweep(room)  # what nothing needs already costs nobody anything
+        for take in (self._take_containers, self._take_images, self._take_cache):
+            for moment, action in sorted(take(), key=lambda candidate: candidate[0]):
+                if room is not None and room.enough:
+                    return
+                if self._before is None or moment < self._before:
+                    action()
+                    if room is not None:
+                        self._sweep(room)
+        self._sweep(room)
+
+    def _sweep(self, room: Room | None) -> None:
+        """Move what nothing needs any more into the trash, or with `room` the oldest of it."""
+        needed = needed_things(self._layout, self._pins)
+        free = [
+            (self._moment(thing), thing)
+            for thing in large_things(self._layout)
+            if thing not in needed and (thing.partition("/")[0] in self._kinds or thing in self._own)
+        ]
+        for moment, thing in sorted(free):
+            if room is not None and room.enough:
+                return
+            if self._before is None or moment < self._before:
+                self.swept += sweep(self._layout, self._trash, [thing], needed)
+                if room is not None:
+                    room.without(thing)
+
+    def _moment(self, thing: str) -> int:
+        """Return when something came to the store: what has a digest for a name does not change after that."""
+        try:
+            return os.stat(self._layout.path(thing)).st_mtime_ns
+        except FileNotFoundError:
+            return 0
+
+    def _take_containers(self) -> Iterator[Candidate]:
+        if "containers" not in self._kinds:
+            return
+        for container in list_containers(self._layout):
+            if container_thing(container.id) in self._pins or is_held(self._layout, container.id):
+                continue
+            state = self._moment(f"{container_thing(container.id)}/state")
+            yield state or container.created, partial(self._take_container, container)
+
+    def _take_container(self, container: ContainerRecord) -> None:
+        moved = take_away(self._staging, container)
+        if moved is not None:
+            os.rename(moved, f"{self._trash}/{container.id}")
+            self.containers.append(container.id)
+
+    def _take_images(self) -> Iterator[Candidate]:
+        """Yield the bundles first: an image of one stays as long as that does."""
+        if "images" not in self._kinds:
+            return
+        layout = self._layout
+        used = {container.image for container in list_containers(layout)}
+        for bundle in list_bundles(layout):
+            if used.isdisjoint(manifest for manifest, _ in bundle.images):
+                thing = bundle_thing(bundle.digest)
+                yield from self._candidate(bundle.digest, thing, bundle.digest)
+                for image in images_of(layout, bundle):
+                    yield from self._candidate(image.manifest, image_thing(image.manifest), image.id, after=thing)
+        for image in list_images(layout):
+            if image.manifest not in used:
+                yield from self._candidate(image.manifest, image_thing(image.manifest), image.id)
+
+    def _candidate(self, digest: str, thing: str, name: str, *, after: str = "") -> Iterator[Candidate]:
+        if thing not in self._pins:
+            moment = max(self._moment(thing), self._moment(after) if after else 0)
+            yield moment, partial(self._take_image, digest, thing, name)
+
+    def _take_image(self, digest: str, thing: str, name: str) -> None:
+        """Remove the record `thing` of an image or bundle if nothing names it, or with its references."""
+        layout = self._layout
+        named = [reference for reference, its in list_references(layout) if its == digest]
+        gone = not os.path.exists(layout.path(thing))
+        if gone or (named and not self._unused_images) or (holders(layout, [digest]) and thing.startswith("images/")):
+            return
+        for reference in named:
+            remove_reference(layout, reference)
+        drop_record(layout, thing)
+        self.images.append(name)
+
+    def _take_cache(self) -> Iterator[Candidate]:
+        """Yield what builds keep; directories of cache mounts, which nobody pins, only where nobody else is at work."""
+        if "cache" not in self._kinds:
+            return
+        alone = len(list_directory(self._layout.path("staging"))) - len(self._dead) <= 1
+        for folder in ("steps", "last", *(["cache"] if alone else [])):
+            for name in list_directory(self._layout.path("build", folder)):
+                thing = f"build/{folder}/{name}"
+                yield self._moment(thing), partial(self._take_cached, thing, name)
+
+    def _take_cached(self, thing: str, name: str) -> None:
+        step = read_step(self._layout, name) if thing.startswith("build/steps/") else None
+        if step is not None:
+            self._own.add(f"layers/{step.layer}")
+        _move(self._layout, self._trash, [thing])
 
 
 def new_trash(staging: Staging) -> str:
@@ -128,13 +272,6 @@ def _living_pins(layout: Layout) -> tuple[set[str], list[str]]:
     return pins, dead
 
 
-def _everything(layout: Layout) -> list[str]:
-    things = [f"layers/{name}" for name in list_directory(layout.path("layers"))]
-    for algorithm in list_directory(layout.path("blobs")):
-        things += [f"blobs/{algorithm}/{name}" for name in list_directory(layout.path("blobs", algorithm))]
-    return things
-
-
 def _move(layout: Layout, trash: str, things: Iterable[str]) -> int:
     moved = 0
     for thing in things:
@@ -146,19 +283,6 @@ def _move(layout: Layout, trash: str, things: Iterable[str]) -> int:
     return moved
 
 
-def _take_containers(staging: Staging, trash: str, pins: set[str]) -> list[str]:
-    layout = staging.layout
-    gone = []
-    for container in list_containers(layout):
-        if container_thing(container.id) in pins or is_held(layout, container.id):
-            continue
-        moved = take_away(staging, container)
-        if moved is not None:
-            os.rename(moved, f"{trash}/{container.id}")
-            gone.append(container.id)
-    return gone
-
-
 def _drop_stale_names(layout: Layout) -> None:
     # A process that died between taking the name and making the container leaves such a one.
     for name in list_directory(layout.path("names")):
@@ -166,36 +290,6 @@ def _drop_stale_names(layout: Layout) -> None:
         holder = os.fsdecode(read_if_present(path) or b"").strip()
         if not holder or read_container(layout, holder) is None:
             os.unlink(path)
-
-
-def _drop_images(layout: Layout, pins: set[str], *, with_references: bool) -> list[str]:
-    used = {container.image for container in list_containers(layout)}
-    gone: list[str] = [
-        bundle.digest
-        for bundle in list_bundles(layout)
-        if bundle_thing(bundle.digest) not in pins
-        and not used.intersection(manifest for manifest, _ in bundle.images)
-        and _drop_if_free(layout, bundle.digest, bundle_thing(bundle.digest), with_references=with_references)
-    ]
-    held = {manifest for bundle in list_bundles(layout) for manifest, _ in bundle.images}
-    for image in list_images(layout):
-        thing = image_thing(image.manifest)
-        if image.manifest in used | held or thing in pins:
-            continue
-        if _drop_if_free(layout, image.manifest, thing, with_references=with_references):
-            gone.append(image.id)
-    return gone
-
-
-def _drop_if_free(layout: Layout, manifest: str, thing: str, *, with_references: bool) -> bool:
-    """Remove the record `thing` if no reference names it, or with its references."""
-    named = [reference for reference, digest in list_references(layout) if digest == manifest]
-    if named and not with_references:
-        return False
-    for reference in named:
-        remove_reference(layout, reference)
-    drop_record(layout, thing)
-    return True
 
 
 def drop_record(layout: Layout, thing: str) -> None:

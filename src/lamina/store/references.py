@@ -58,6 +58,19 @@ def list_references(layout: Layout) -> list[tuple[Reference, BlobDigest]]:
     return found
 
 
+def damaged_references(layout: Layout) -> list[tuple[str, str]]:
+    """Return the files below `refs/` that are no references, each with the reason; they are below the store's root."""
+    top = layout.path("refs")
+    found = []
+    for path in walk_files(top):
+        try:
+            _reference(path, path[len(top) + 1 :])
+            _digest(path, read_if_present(path) or b"")
+        except StoreError as error:
+            found.append((path[len(layout.root) + 1 :], error.reason))
+    return found
+
+
 def _reference(path: str, name: str) -> Reference:
     parts = name.split("/")
     if len(parts) < 3 or not parts[-1].startswith(":"):

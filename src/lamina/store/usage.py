@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from lamina.store.files import list_directory
 from lamina.store.images import list_images
 from lamina.store.layout import Layout
 from lamina.store.publish import things_of
+from lamina.store.room import large_things, size_of
 
 if TYPE_CHECKING:
     from lamina.ids.worker import Worker
@@ -57,34 +57,19 @@ def measure(layout: Layout, worker: Worker) -> Usage:
         pins = living_pins(layout)
         needed = needed_things(layout, pins)
         things = _things(layout)
-    sizes = {thing: _size(layout, worker, thing) for thing in things}
+    sizes = {thing: size_of(layout, worker, thing) for thing in things}
     return Usage(
         size=int(worker.call(jobs.disk_usage, path=layout.root)["bytes"]),
-        kinds=tuple(_kind(name, sizes, needed) for name in ("layers", "blobs", "containers", "staging")),
+        kinds=tuple(_kind(name, sizes, needed) for name in ("layers", "blobs", "containers", "build", "staging")),
         images=tuple(_images(layout, sizes)),
     )
 
 
 def _things(layout: Layout) -> list[str]:
-    things = [f"layers/{name}" for name in list_directory(layout.path("layers"))]
-    for algorithm in list_directory(layout.path("blobs")):
-        things += [f"blobs/{algorithm}/{name}" for name in list_directory(layout.path("blobs", algorithm))]
+    things = large_things(layout)
     things += [container_thing(container.id) for container in list_containers(layout)]
+    things += [f"build/{name}" for name in list_directory(layout.path("build"))]
     return things + [f"staging/{name}" for name in list_directory(layout.path("staging"))]
-
-
-def _size(layout: Layout, worker: Worker, thing: str) -> int:
-    try:
-        return int(worker.call(jobs.disk_usage, path=layout.path(thing))["bytes"])
-    except (FileNotFoundError, NotADirectoryError):
-        return _file_size(layout.path(thing))
-
-
-def _file_size(path: str) -> int:
-    try:
-        return os.stat(path).st_blocks * 512
-    except FileNotFoundError:  # removed meanwhile
-        return 0
 
 
 def _kind(name: str, sizes: dict[str, int], needed: set[str]) -> Kind:

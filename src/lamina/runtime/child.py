@@ -13,7 +13,14 @@ from lamina.linux.files import close_range
 from lamina.linux.libc import call
 from lamina.linux.sockets import send_fd
 from lamina.runtime import limits, users
-from lamina.runtime.execute import FAILED, enter_directory, execute_file, find_program, make_directory
+from lamina.runtime.execute import (
+    FAILED,
+    enter_directory,
+    execute_file,
+    find_program,
+    make_directory,
+    refuse_magic,
+)
 from lamina.runtime.filters import read_filter
 from lamina.runtime.init import exit_status, run_below_init
 from lamina.runtime.report import tell, tell_error
@@ -175,6 +182,7 @@ class Child:
             close_range(3, (1 << 31) - 1, _CLOSE_RANGE_CLOEXEC)
             signals.set_all_default()
             program = find_program(self.what.argv[0], env.get("PATH", ""))
+            refuse_magic(program)
             execute_file(program, self.what.argv, env)
         except BaseException as error:  # noqa: BLE001  # told to the caller, who raises it
             tell_error(self.to_caller, error)

@@ -10,6 +10,11 @@ import errno
 import os
 
 from lamina.errors import LaminaError, NotFound, Unsupported
+from lamina.linux.paths import RESOLVE_NO_MAGICLINKS, open_in_root, openat2
+
+_AT_FDCWD = -100
+_MAX_FIRST_LINE = 256  # BINPRM_BUF_SIZE
+_MAX_INTERPRETERS = 6  # one more than the kernel follows (exec_binprm)
 
 FAILED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
 
@@ -62,17 +67,70 @@ def not_executable(name: str, reason: str) -> Unsupported:
     return error
 
 
+def refuse_magic(program: str) -> None:
+    """Refuse a program, or the interpreter that its first line names, behind a magic link of /proc (proc(5)).
+
+    Through /proc/self/exe an image would start our own interpreter once more, and get a handle on the machine's file.
+    """
+    for _ in range(_MAX_INTERPRETERS):
+        try:
+            fd = openat2(_AT_FDCWD, os.fsencode(program), os.O_RDONLY | os.O_CLOEXEC, 0, RESOLVE_NO_MAGICLINKS)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise not_executable(program, "a link of /proc leads to it") from error
+            return  # not to be read, or no openat2 here: execve(2) says what is wrong with it
+        try:
+            words = os.read(fd, _MAX_FIRST_LINE).partition(b"\n")[0].split() if _is_file(fd) else []
+        finally:
+            os.close(fd)
+        if not words or not words[0].startswith(b"#!"):
+            return
+        interpreter = words[0][2:] or (words[1] if len(words) > 1 else b"")
+        if not interpreter:
+            return
+        program = os.fsdecode(interpreter)
+
+
+def _is_file(fd: int) -> bool:
+    return os.fstat(fd).st_mode & 0o170000 == 0o100000
+
+
 def make_directory(path: str) -> None:
-    """Make `path` with its parents where it does not exist; an error names it."""
+    """Make `path` with its parents where it does not exist; an error names it. Links of /proc are not followed."""
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.makedirs(path, exist_ok=True)
+        os.close(_ensure(root, os.fsencode(path)))
     except OSError as error:
         raise LaminaError("make the working directory", path, error) from error
+    finally:
+        os.close(root)
+
+
+def _ensure(root: int, path: bytes) -> int:
+    try:
+        return open_in_root(root, path, os.O_PATH | os.O_DIRECTORY)
+    except FileNotFoundError:
+        head, name = os.path.split(path.rstrip(b"/"))
+        parent = _ensure(root, head)
+    try:
+        os.mkdir(name, dir_fd=parent)
+        return open_in_root(parent, name, os.O_PATH | os.O_DIRECTORY)
+    finally:
+        os.close(parent)
 
 
 def enter_directory(path: str) -> None:
-    """Make `path` the working directory; an error names it."""
+    """Make `path` the working directory; an error names it.
+
+    Links of /proc are not followed: behind /proc/self/fd lie directories of the machine that are still open here.
+    """
     try:
-        os.chdir(path)
+        root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            place = open_in_root(root, os.fsencode(path), os.O_PATH | os.O_DIRECTORY)
+            os.fchdir(place)
+            os.close(place)
+        finally:
+            os.close(root)
     except OSError as error:
         raise LaminaError("start in the directory", path, error) from error

@@ -84,12 +84,11 @@ def _lines(content: bytes, fields: int) -> list[list[bytes]]:
 
 
 def _entry(lines: list[list[bytes]], name: str, *, by_number: int) -> list[bytes] | None:
-    """Return the first entry with this name, else the first with this number."""
+    """Return the first entry with this name; what is a number is always one, though a user may be called that."""
     raw = os.fsencode(name)
-    found = next((fields for fields in lines if fields[0] == raw), None)
-    if found is None and name.isascii() and name.isdecimal():
-        found = next((fields for fields in lines if fields[by_number] == raw), None)
-    return found
+    if (number := _number(raw)) is not None:
+        return next((fields for fields in lines if _number(fields[by_number]) == number), None)
+    return next((fields for fields in lines if fields[0] == raw), None)
 
 
 def _number(text: bytes) -> int | None:

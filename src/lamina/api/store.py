@@ -352,10 +352,10 @@ class Store:
 
     def build(
         self,
-        context: str | os.PathLike[str],
+        context: str | os.PathLike[str] | BinaryIO,
         *,
         tag: str | Iterable[str] = (),
-        dockerfile: str | os.PathLike[str] | None = None,
+        dockerfile: str | os.PathLike[str] | BinaryIO | None = None,
         target: str | None = None,
         build_args: Mapping[str, str] | None = None,
         contexts: Mapping[str, str] | None = None,
@@ -370,10 +370,11 @@ class Store:
     ) -> Image:
         """Build the image that a Dockerfile describes, and give it the names in `tag`.
 
-        `context` is a directory, `dockerfile` a path, by default the one in the context. `secrets` are files by id,
-        for `RUN --mount=type=secret`; `contexts` further sources of files by name, directories or
-        "docker-image://NAME". Lines of progress and output come as events; with `explain_cache` they say what differs
-        where a step is not taken from the cache.
+        `context` is a directory, a tar archive or its address, a git repository, or a stream that gives an archive or
+        a Dockerfile; `dockerfile` a path or a stream, by default the one in the context. `secrets` are files by id, for
+        `RUN --mount=type=secret`; `contexts` further sources of files by name: the same, or "docker-image://NAME".
+        Progress comes as events of the class `StepEvent`; with `explain_cache` they say what differs where a step is
+        not taken from the cache.
 
         Raises DockerfileError with a position, and BuildError with the last lines of output for a RUN that fails.
         """
@@ -381,9 +382,9 @@ class Store:
 
         return build(
             self,
-            os.fspath(context),
+            _path_or_stream(context),
             tags=[tag] if isinstance(tag, str) else list(tag),
-            dockerfile=os.fspath(dockerfile) if dockerfile is not None else None,
+            dockerfile=None if dockerfile is None else _path_or_stream(dockerfile),
             target=target,
             build_args=build_args or {},
             contexts=contexts or {},
@@ -451,6 +452,10 @@ class Store:
                 raise UsageError("use the image", image.id, f"it is in the store {image.store.root}")
             return image.record
         return _host_record() if image == HOST else find_image(self.layout, image, platform)
+
+
+def _path_or_stream(value: str | os.PathLike[str] | BinaryIO) -> str | BinaryIO:
+    return os.fspath(value) if isinstance(value, str | os.PathLike) else value
 
 
 def _host_record() -> ImageRecord:

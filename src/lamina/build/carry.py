@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 from lamina.build import files
 from lamina.build.dockerfile.instructions import Add
 from lamina.build.dockerfile.mounts import BindMount, CacheMount
+from lamina.build.inputs.adding import remote_trees
+from lamina.build.inputs.gather import Inputs
 from lamina.build.ops import CopyOp, Operation, RunOp, Take, WorkdirOp, take_of
 from lamina.build.progress import Step
 from lamina.build.running import run_step
@@ -28,6 +30,7 @@ class Site(Protocol):
     layout: Layout
     worker: Helper
     options: BuildOptions
+    inputs: Inputs
     progress: Step
 
     def tree_of(self, take: Take) -> Tree: ...
@@ -74,13 +77,13 @@ class _Carrier:
 
     def copy(self, operation: CopyOp) -> None:
         self._make_upper()
-        owner = self._owner(operation.owner)
         if operation.take.sources:
-            self._copy_taken(operation, owner)
+            self._copy_taken(operation)
+        for tree, source in remote_trees(self._site.inputs, operation, self._site.progress):
+            self._copy_remote(operation, tree, source)
         if operation.documents:
-            tree = Tree([self._documents(operation)])
-            names = tuple(document.name for document in operation.documents)
-            self._copy(tree, Take(None, names), operation.destination, owner=owner or [0, 0], mode=operation.mode)
+            tree = Tree([self._documents(operation)], owner="0:0")
+            self._copy(operation, tree, Take(None, tuple(document.name for document in operation.documents)))
 
     def make_directory(self, operation: WorkdirOp) -> None:
         self._make_upper()
@@ -95,17 +98,36 @@ class _Carrier:
             single_id=self._site.layout.single_id,
         )
 
-    def _copy_taken(self, operation: CopyOp, owner: list[int]) -> None:
+    def _copy_taken(self, operation: CopyOp) -> None:
         tree = self._site.tree_of(operation.take)
         sources = list(operation.take.sources)
         archives = self._archives(operation, tree, sources)
         for archive in archives:
-            unpacked = Tree([self._unpack(tree, archive)])
-            self._copy(unpacked, Take(None, (".",)), operation.destination.rstrip("/") or "/", owner=[], mode="")
+            self._copy_archive(operation, tree, archive)
         plain = tuple(source for source in sources if source not in archives)
         if plain:
             take = Take(None, plain, operation.take.exclude, operation.take.parents)
-            self._copy(tree, take, operation.destination, owner=owner, mode=operation.mode)
+            self._copy(operation, tree, take)
+
+    def _copy_remote(self, operation: CopyOp, tree: Tree, source: str) -> None:
+        add = operation.step
+        archives = [source] if source != "." and isinstance(add, Add) and add.unpack else []
+        if archives and self._call(files.which_are_archives, layers=tree.layers, sources=archives):
+            self._copy_archive(operation, tree, source)
+        else:
+            self._copy(operation, tree, Take(None, (source,), operation.take.exclude))
+
+    def _copy_archive(self, operation: CopyOp, tree: Tree, archive: str) -> None:
+        """Copy what is in an archive, which keeps its modes, and its owners unless there is a --chown."""
+        self._copy_to(
+            Tree([self._unpack(tree, archive)]),
+            Take(None, (".",)),
+            self._below(),
+            self._path("upper"),
+            operation.destination.rstrip("/") or "/",
+            owner=self._owner(operation.owner),
+            mode="",
+        )
 
     def _archives(self, operation: CopyOp, tree: Tree, sources: list[str]) -> list[str]:
         """Return those sources that ADD unpacks: local archives, unless --unpack says otherwise."""
@@ -126,8 +148,11 @@ class _Carrier:
         )
         return os.path.join(unpacked, "tree")
 
-    def _copy(self, tree: Tree, take: Take, destination: str, *, owner: list[int], mode: str) -> None:
-        self._copy_to(tree, take, self._below(), self._path("upper"), destination, owner=owner, mode=mode)
+    def _copy(self, operation: CopyOp, tree: Tree, take: Take) -> None:
+        """Copy what `take` says of a tree to where the operation wants it, and as its flags say."""
+        owner = self._owner(operation.owner or tree.owner)
+        upper = self._path("upper")
+        self._copy_to(tree, take, self._below(), upper, operation.destination, owner=owner, mode=operation.mode)
 
     def _copy_to(
         self, tree: Tree, take: Take, below: list[str], upper: str, destination: str, *, owner: list[int], mode: str
@@ -155,10 +180,10 @@ class _Carrier:
         tree = self._site.tree_of(take_of(mount))
         source = posixpath.normpath("/" + (mount.source or "."))
         top = self._new_directory("mount")
-        single = len(tree.layers) == 1 and os.path.isfile(tree.layers[0] + source)
+        single = self._call(files.is_file, layers=tree.layers, path=source)
         destination = "/" + os.path.basename(source) if single else "/"
         take = Take(None, (source.lstrip("/") or ".",))
-        self._copy_to(tree, take, [self._empty()], top, destination, owner=[], mode="")
+        self._copy_to(tree, take, [self._empty()], top, destination, owner=self._owner(tree.owner), mode="")
         return os.path.join(top, os.path.basename(source)) if single else top
 
     def _documents(self, operation: CopyOp) -> str:

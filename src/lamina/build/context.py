@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import IO
 
 from lamina.errors import InvalidInput, NotFound
 
@@ -12,9 +14,9 @@ _MAX_DOCKERFILE = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """A directory with files for a build, and the text of the .dockerignore that holds for it."""
+    """The files for a build: a directory or a tar archive, and the text of the .dockerignore that holds for it."""
 
-    directory: str
+    root: str
     ignore: str = ""
 
 
@@ -32,37 +34,50 @@ def open_directory(directory: str, dockerfile: str | None) -> Input:
 
     The patterns are those of NAME.dockerignore beside the Dockerfile, else of .dockerignore at the context's root.
     """
+    check_directory(directory)
+    name = dockerfile or default_dockerfile(lambda name: os.path.exists(os.path.join(directory, name)))
+    path = dockerfile or os.path.join(directory, name)
+    data = read_dockerfile(path)
+    return Input(data, os.path.basename(path), context_of(directory, path))
+
+
+def check_directory(directory: str) -> None:
+    """Raise NotFound where there is no such directory."""
     if not os.path.isdir(directory):
         reason = "it is not a directory" if os.path.lexists(directory) else "no such directory"
         raise NotFound("build from", directory, reason)
-    path = dockerfile or _default(directory)
-    data = read_dockerfile(path)
-    ignore = _read_text(f"{path}.dockerignore")
+
+
+def context_of(directory: str, dockerfile: str = "") -> Context:
+    """Return the context that a directory of the host is, `dockerfile` being the path of the Dockerfile for it."""
+    ignore = _read_text(f"{dockerfile}.dockerignore") if dockerfile else None
     if ignore is None:
         ignore = _read_text(os.path.join(directory, ".dockerignore"))
-    return Input(data, os.path.basename(path), Context(os.path.abspath(directory), ignore or ""))
+    return Context(os.path.abspath(directory), ignore or "")
 
 
 def read_dockerfile(path: str) -> bytes:
     """Return a Dockerfile's bytes. NotFound or InvalidInput say what is wrong with the file."""
     try:
         with open(path, "rb") as file:
-            data = file.read(_MAX_DOCKERFILE + 1)
+            return read_stream(file, path)
     except FileNotFoundError:
         raise NotFound("read the Dockerfile", path, "no such file", "name another with -f") from None
     except OSError as error:
         raise InvalidInput("read the Dockerfile", path, error) from error
+
+
+def read_stream(stream: IO[bytes], what: str = "-") -> bytes:
+    """Return the bytes of a Dockerfile that a stream gives; InvalidInput where they are too many."""
+    data = stream.read(_MAX_DOCKERFILE + 1)
     if len(data) > _MAX_DOCKERFILE:
-        raise InvalidInput("read the Dockerfile", path, f"it is larger than {_MAX_DOCKERFILE} bytes")
+        raise InvalidInput("read the Dockerfile", what, f"it is larger than {_MAX_DOCKERFILE} bytes")
     return data
 
 
-def _default(directory: str) -> str:
-    for name in ("Dockerfile", "Containerfile"):
-        path = os.path.join(directory, name)
-        if os.path.exists(path):
-            return path
-    return os.path.join(directory, "Dockerfile")
+def default_dockerfile(exists: Callable[[str], bool]) -> str:
+    """Return the name of the Dockerfile of a context that has names for which `exists` is true."""
+    return next(filter(exists, ("Dockerfile", "Containerfile")), "Dockerfile")
 
 
 def _read_text(path: str) -> str | None:

@@ -84,6 +84,12 @@ def make_directory(
             copier.finish_times()
 
 
+def is_file(*, layers: list[str], path: str) -> bool:
+    """Return whether `path` is a regular file of a tree, links followed."""
+    with Union(layers) as tree:
+        return tree.is_file(path)
+
+
 def which_are_archives(*, layers: list[str], sources: list[str]) -> list[str]:
     """Return those sources that are regular files with a tar archive in them, compressed or not."""
     with Union(layers) as tree:

@@ -14,6 +14,7 @@ from lamina.build.context import Context
 from lamina.build.dockerfile.expand import Expander
 from lamina.build.dockerfile.instructions import Dockerfile, Stage
 from lamina.build.dockerfile.stages import SCRATCH, base_stage, needed_stages, source_stage, stage_hint
+from lamina.build.inputs.gather import Inputs
 from lamina.build.keys import Key
 from lamina.build.ops import Take
 from lamina.build.values import BuildOptions, State, Tree, at
@@ -38,6 +39,7 @@ class Graph:
         staging: Staging,
         dockerfile: Dockerfile,
         context: Context,
+        inputs: Inputs,
         options: BuildOptions,
         platform: Platform,
         global_values: Mapping[str, str],
@@ -47,6 +49,7 @@ class Graph:
         self._layout: Layout = staging.layout
         self._dockerfile = dockerfile
         self._context = context
+        self._inputs = inputs
         self._contexts = options.contexts
         self._platform = platform
         self._expander = Expander(global_values, escape=dockerfile.escape)
@@ -83,13 +86,13 @@ class Graph:
         """Return the tree that `take` names in `stage`: the context, a stage, a named context, or an image."""
         word = take.from_
         if word is None:
-            return Tree([self._context.directory], self._context.ignore)
+            return Tree([self._context.root], self._context.ignore, owner="0:0")
         earlier = source_stage(self._dockerfile, stage.index, word)
         if earlier is not None:
             return Tree(list(self.results[earlier.index].result().trees))
         named = self._contexts.get(word.text)
         if named is not None and not named.startswith(_IMAGE):
-            return Tree([named])
+            return self._inputs.named(word.text, named)
         record = self._find(word.text if named is None else named.removeprefix(_IMAGE))
         return Tree(record.trees(self._layout))
 

@@ -15,6 +15,7 @@ from lamina.build.configure import absolute
 from lamina.build.dockerfile.instructions import Add, Copy, ExecForm, HereDocument, Instruction, Run, Workdir
 from lamina.build.dockerfile.mounts import BindMount, CacheMount, Mount
 from lamina.build.dockerfile.source import Word
+from lamina.build.inputs.names import is_remote
 from lamina.build.keys import Part, digest, variables
 from lamina.build.running import arguments_prefix, mount_parts
 from lamina.build.values import State, at
@@ -45,11 +46,13 @@ class RunOp:
 class CopyOp:
     """Copy files to `destination`, which is absolute and ends with a slash where it is to be a directory.
 
-    `owner` is the text of --chown, "0:0" for files of the host, or "" to keep what they have; `mode` that of --chmod.
+    `owner` is the text of --chown, or "" for what the files' tree says; `mode` that of --chmod. `remotes` are those
+    sources of an ADD that come from outside.
     """
 
     step: Copy | Add
     take: Take
+    remotes: tuple[Word, ...]
     documents: tuple[HereDocument, ...]
     destination: str
     owner: str
@@ -133,21 +136,21 @@ def _environment_parts(state: State) -> Iterable[Part]:
 
 
 def _plan_copy(state: State, step: Copy | Add, *, from_: Word | None, parents: bool) -> CopyOp:
-    for source in step.sources if isinstance(step, Add) else ():
-        if "://" in source.text or source.text.startswith("git@"):
-            raise at(step, f"{source.text}: this version adds local files only", "fetch it in a RUN")
-    take = Take(from_, tuple(source.text for source in step.sources), tuple(step.exclude), parents)
+    remotes = tuple(source for source in step.sources if is_remote(source.text)) if isinstance(step, Add) else ()
+    local = tuple(source.text for source in step.sources if source not in remotes)
+    take = Take(from_, local, tuple(step.exclude), parents)
     destination = absolute(step.destination.text, state.workdir)
     if len(step.sources) + len(step.documents) > 1 and not destination.endswith("/"):
         destination += "/"
-    default_owner = "" if from_ is not None else "0:0"
     # Names of --chown may stand in the key as written: what they mean is decided by the tree below, whose key is too.
-    owner = step.chown.text if step.chown is not None else default_owner
+    owner = step.chown.text if step.chown is not None else ""
     mode = step.chmod.text if step.chmod is not None else ""
-    how = (take.sources, destination, take.exclude, parents, getattr(step, "unpack", None))
+    own = (step.unpack, step.keep_git_dir) if isinstance(step, Add) else ()
+    how = (take.sources, destination, take.exclude, parents, *own)
     return CopyOp(
         step=step,
         take=take,
+        remotes=remotes,
         documents=step.documents,
         destination=destination,
         owner=owner,

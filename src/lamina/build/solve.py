@@ -21,6 +21,7 @@ from lamina.build.dockerfile.parse import parse
 from lamina.build.dockerfile.stages import target_stage
 from lamina.build.graph import Graph
 from lamina.build.image import make_image
+from lamina.build.inputs.gather import Inputs
 from lamina.build.ops import Take
 from lamina.build.progress import Progress
 from lamina.build.stage import StageBuilder
@@ -49,6 +50,7 @@ def build(
     source: Input,
     options: BuildOptions,
     *,
+    inputs: Inputs,
     platform: Platform,
     progress: Progress,
 ) -> ImageRecord:
@@ -60,7 +62,7 @@ def build(
     dockerfile = parse(source.dockerfile, source.name)
     target = target_stage(dockerfile, options.target)
     with Staging(layout) as staging:
-        state = Build(staging, worker, dockerfile, target, source.context, options, platform, progress).run()
+        state = Build(staging, worker, dockerfile, target, source.context, inputs, options, platform, progress).run()
         with progress.step("exporting to image"):
             return make_image(staging, state, options, platform)
 
@@ -87,6 +89,7 @@ class Build:
         dockerfile: Dockerfile,
         target: Stage,
         context: Context,
+        inputs: Inputs,
         options: BuildOptions,
         platform: Platform,
         progress: Progress,
@@ -96,11 +99,12 @@ class Build:
         worker.load(*_MODULES)
         self.staging = staging
         self.options = options
+        self.inputs = inputs
         self.escape = dockerfile.escape
         predefined = platform_arguments(platform, platform, target.name)
         self.global_values: dict[str, str] = dict(global_arguments(dockerfile, predefined, options.args))
         self._target = target
-        self._graph = Graph(staging, dockerfile, context, options, platform, self.global_values)
+        self._graph = Graph(staging, dockerfile, context, inputs, options, platform, self.global_values)
         self._turns = threading.Semaphore(options.jobs)
         self._stopping = threading.Event()
         self._made: set[str] = set()

@@ -17,8 +17,10 @@ from lamina.build.dockerfile.expand import Expander
 from lamina.build.dockerfile.instructions import Add, Copy, Instruction, Run, Stage, Workdir
 from lamina.build.dockerfile.parse import parse_trigger
 from lamina.build.finish import Finisher, Work
+from lamina.build.inputs.adding import remote_parts
+from lamina.build.inputs.gather import Inputs
 from lamina.build.keys import BELOW, Key, Part, differences, identity
-from lamina.build.ops import Operation, Take, WorkdirOp, plan_step
+from lamina.build.ops import CopyOp, Operation, Take, WorkdirOp, plan_step
 from lamina.build.progress import Progress, Step
 from lamina.build.values import BuildOptions, State, Tree, at
 from lamina.errors import InvalidInput
@@ -40,6 +42,7 @@ class Surroundings(Protocol):
     worker: Helper
     staging: Staging
     options: BuildOptions
+    inputs: Inputs
     escape: str
     progress: Progress
     global_values: dict[str, str]
@@ -71,6 +74,7 @@ class StageBuilder:
         self.layout = build.layout
         self.worker = build.worker
         self.options = build.options
+        self.inputs = build.inputs
         self._build = build
         self._stage = stage
         self._number = 0
@@ -212,9 +216,13 @@ class StageBuilder:
                 )
             except InvalidInput as error:
                 raise at(operation.step, str(error)) from error
+            except OSError as error:  # a link that leads nowhere, a file that goes away
+                raise at(operation.step, f"cannot read {error.filename}: {error.strerror}") from error
             for path, mode, content in found:
                 name = path.lstrip("/") or "."
                 parts += [(f"mode of {name}", mode), (f"contents of {name}", content)]
+        if isinstance(operation, CopyOp):
+            parts += remote_parts(self.inputs, operation, self.progress)
         return parts
 
     def _explain(self, key: Key, identities: tuple[str, ...]) -> None:

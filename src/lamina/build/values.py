@@ -63,10 +63,14 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A tree to take files from: its directories, base first, and the text of the .dockerignore that holds for it."""
+    """A tree to take files from: its layers, base first (directories, or a tar archive), and the .dockerignore's text.
+
+    `owner` is whose the files are where nothing else is said, as --chown has it; "" for those that they have.
+    """
 
     layers: list[str]
     ignore: str = ""
+    owner: str = ""
 
 
 class BuildError(LaminaError):

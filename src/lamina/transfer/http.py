@@ -78,8 +78,11 @@ class Http:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for pool in self._pools.values():
-            pool.clear()
+        for manager in self._pools.values():
+            # `clear` alone closes what nothing refers to, and an error that was met on a connection refers to it.
+            for host in manager.pools.keys():  # noqa: SIM118  # it is no mapping that can be iterated
+                manager.pools[host].close()
+            manager.clear()
 
     def stop(self) -> None:
         """Break off what other threads are reading, and ask nothing more."""

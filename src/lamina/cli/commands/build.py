@@ -7,6 +7,7 @@ from lamina.cli.options import CHOICE, LIST, TEXT, Command, Option, Positional, 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import BinaryIO
 
     from lamina.cli.context import Context
     from lamina.cli.options import Arguments
@@ -27,9 +28,9 @@ def _run(context: Context, arguments: Arguments) -> int:
     try:
         with context.progress(make_display(context, form)) as on_event:
             image = context.store().build(
-                arguments.positionals[0],
+                _path_or_stdin(arguments.positionals[0]),
                 tag=arguments.texts("tag"),
-                dockerfile=arguments.text("file") or None,
+                dockerfile=_path_or_stdin(arguments.text("file")) or None,
                 target=arguments.text("target") or None,
                 build_args=_pairs(arguments.texts("build-arg"), environ),
                 contexts=_pairs(arguments.texts("build-context"), {}),
@@ -60,23 +61,26 @@ def _run(context: Context, arguments: Arguments) -> int:
 
 def _check(context: Context, arguments: Arguments) -> int:
     """Print what the build checks find; the exit status tells whether there is something."""
-    import os
+    from lamina.api.building import check
 
-    from lamina.build.context import open_directory
-    from lamina.build.solve import check_input
-    from lamina.build.values import BuildOptions
-    from lamina.oci.platform import platform_of
-
-    options = BuildOptions(
-        target=arguments.text("target") or None, args=_pairs(arguments.texts("build-arg"), context.environ)
+    report = check(
+        context.store(),
+        _path_or_stdin(arguments.positionals[0]),
+        dockerfile=_path_or_stdin(arguments.text("file")) or None,
+        target=arguments.text("target") or None,
+        build_args=_pairs(arguments.texts("build-arg"), context.environ),
     )
-    source = open_directory(arguments.positionals[0], arguments.text("file") or None)
-    report = check_input(source, options, platform_of(os.uname().machine))
     for finding in report.findings:
         context.print(f"{finding}{f' ({finding.hint})' if finding.hint else ''}")
         if finding.excerpt:
             context.print(finding.excerpt)
     return 1 if report.findings else 0
+
+
+def _path_or_stdin(text: str) -> str | BinaryIO:
+    import sys
+
+    return sys.stdin.buffer if text == "-" else text
 
 
 def _pairs(texts: list[str], environ: Mapping[str, str]) -> dict[str, str]:
@@ -126,10 +130,17 @@ COMMAND = Command(
     ),
     options=(
         Option("tag", "give the image a name", short="t", kind=LIST, value="NAME[:TAG]"),
-        Option("file", "the Dockerfile, by default CONTEXT/Dockerfile", short="f", kind=TEXT, value="FILE"),
+        Option(
+            "file", "the Dockerfile, by default CONTEXT/Dockerfile, or - for stdin", short="f", kind=TEXT, value="FILE"
+        ),
         Option("target", "build this stage", kind=TEXT, value="STAGE"),
         Option("build-arg", "set an ARG; without =VALUE it is taken from here", kind=LIST, value="NAME[=VALUE]"),
-        Option("build-context", "a directory, or docker-image://NAME, for --from", kind=LIST, value="NAME=SOURCE"),
+        Option(
+            "build-context",
+            "another place to take files from, as CONTEXT or docker-image://NAME",
+            kind=LIST,
+            value="NAME=SOURCE",
+        ),
         Option("label", "label the image", kind=LIST, value="NAME=VALUE"),
         Option("secret", "a file for RUN --mount=type=secret", kind=LIST, value="id=ID,src=FILE"),
         Option("ssh", "an SSH agent for RUN --mount=type=ssh", kind=LIST, value="ID[=SOCKET]"),
@@ -146,7 +157,9 @@ COMMAND = Command(
         ),
         Option("iidfile", "write the image's id to FILE", kind=TEXT, value="FILE"),
     ),
-    positionals=(Positional("CONTEXT", "a directory with the files for COPY and ADD"),),
+    positionals=(
+        Positional("CONTEXT", "the files for COPY and ADD: a directory, a tar, a git repository, a URL, - for stdin"),
+    ),
     examples=(
         ("lamina build -t web:1 .", "build ./Dockerfile with this directory as the context"),
         ("lamina build --secret id=token,src=token --build-arg VERSION=3 -t web:3 .", "with a secret and an argument"),

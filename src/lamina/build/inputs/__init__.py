@@ -1,0 +1,1 @@
+"""What a build takes from outside: contexts, Dockerfiles, downloads and git repositories."""

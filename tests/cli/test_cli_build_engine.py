@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import pty
 import re
 import signal
 import subprocess
@@ -142,3 +145,65 @@ def test_a_step_that_changes_nothing_makes_no_layer(lamina: Lamina, context: Pat
     first = lamina("inspect", "built:1").stdout
     assert build(lamina, context).stderr.count("CACHED") == 4
     assert lamina("inspect", "built:1").stdout == first
+
+
+# Its first line is "me\n": a second run over what the first left makes it start with "me\nm".
+FAILING = (
+    "FROM base:1",
+    "ARG WHO=me",
+    "RUN echo before >/before",
+    'RUN echo said; echo $WHO >>/after; [ "$(head -c4 /after)" = "$(echo me; echo -n m)" ] || exit 9',
+)
+
+
+def test_what_a_failed_command_left_can_be_looked_at(lamina: Lamina, context: Path) -> None:
+    done = build(lamina, write(context, *FAILING), status=125)
+    assert "Dockerfile:4" in done.stderr
+    assert "status 9" in done.stderr
+    assert "built:1@failed" in done.stderr
+    lamina("inspect", "built:1", status=125)
+    for name in ("built:1", "build"):
+        assert lamina("run", "--rm", f"{name}@failed", "sh", "-c", "cat /before /after; echo $WHO").stdout == (
+            "before\nme\nme\n"
+        )
+        assert lamina(
+            "run", "--rm", f"{name}@before-failed", "sh", "-c", "cat /before; ls /after", status=2
+        ).stdout == ("before\n")
+    assert lamina("run", "--rm", "-i", "build@failed", input="echo typed\n").stdout == "typed\n"
+    lamina("prune", "--force")
+    assert "no failure" in lamina("run", "--rm", "build@failed", status=125).stderr
+    assert not list((lamina.store / "build" / "uppers").iterdir())
+
+
+def test_resume_runs_a_failed_command_over_what_it_left(lamina: Lamina, context: Path) -> None:
+    write(context, *FAILING, "RUN echo next >/next")
+    build(lamina, context, status=125)
+    done = build(lamina, context, "--resume")
+    assert "over what the failed command left" in done.stderr
+    assert lamina("run", "--rm", "built:1", "cat", "/after", "/next").stdout == "me\nme\nnext\n"
+    again = build(lamina, context, "--resume")
+    assert again.stdout == done.stdout
+    assert again.stderr.count("CACHED") == 3
+    # What came of it is not taken for what the command makes from its start.
+    build(lamina, context, status=125)
+
+
+def test_a_shell_is_opened_over_what_a_failed_command_left(lamina: Lamina, context: Path) -> None:
+    argv = [*program(), "build", "--progress", "plain", "--shell-on-fail", str(write(context, *FAILING))]
+    master, slave = pty.openpty()
+    shell = subprocess.Popen(argv, env=lamina.environment(), stdin=slave, stdout=slave, stderr=slave)
+    os.close(slave)
+    os.write(master, b"cat /after /before; exit\n")
+    said = b""
+    try:
+        while piece := os.read(master, 4096):
+            said += piece
+    except OSError as error:  # EIO: the last process with the terminal has ended
+        assert error.errno == errno.EIO
+    finally:
+        os.close(master)
+    assert shell.wait(10) == 125, said
+    assert b"me\r\nbefore\r\n" in said
+    assert b"status 9" in said
+    done = lamina("build", "--shell-on-fail", str(context), status=125)
+    assert "no terminal" in done.stderr

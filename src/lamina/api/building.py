@@ -41,6 +41,7 @@ def build(
     network: str,
     no_cache: bool,
     explain_cache: bool,
+    resume: bool,
     on_event: OnEvent,
 ) -> Image:
     """Build an image; `Store.build` says what the arguments mean."""
@@ -56,6 +57,7 @@ def build(
         network=network,
         no_cache=no_cache,
         explain_cache=explain_cache,
+        resume=resume,
         jobs=max(2, os.cpu_count() or 1),
         created=now(),
     )

@@ -366,6 +366,7 @@ class Store:
         network: str = "host",
         no_cache: bool = False,
         explain_cache: bool = False,
+        resume: bool = False,
         on_event: OnEvent = ignore,
     ) -> Image:
         """Build the image that a Dockerfile describes, and give it the names in `tag`.
@@ -376,7 +377,9 @@ class Store:
         Progress comes as events of the class `StepEvent`; with `explain_cache` they say what differs where a step is
         not taken from the cache.
 
-        Raises DockerfileError with a position, and BuildError with the last lines of output for a RUN that fails.
+        Raises DockerfileError with a position, and BuildError with the last lines of output for a RUN that fails. What
+        that left is then the image NAME@failed, and what was before it NAME@before-failed, NAME being the error's
+        `kept`; with `resume` the command is run again over what it left.
         """
         from lamina.api.building import build
 
@@ -395,6 +398,7 @@ class Store:
             network=network,
             no_cache=no_cache,
             explain_cache=explain_cache,
+            resume=resume,
             on_event=on_event,
         )
 

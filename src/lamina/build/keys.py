@@ -36,6 +36,10 @@ class Key:
                 state.update(len(data).to_bytes(8, "little") + data)
         return state.hexdigest()
 
+    def resumed(self) -> Key:
+        """Return the key of this step carried out over what a failure of it left: not the one that others look for."""
+        return Key((*self.parts, ("resumed", "yes")))
+
     def texts(self) -> tuple[str, ...]:
         """Return the parts as a record keeps them."""
         return tuple(f"{name}={value}" for name, value in self.parts)

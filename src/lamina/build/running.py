@@ -76,7 +76,7 @@ def run_step(
         with _Output(on_line) as output:
             status, made = _launch(worker, what.launch.plain(), output.writer, directory)
     if status:
-        raise BuildError(run, f"the command ended with status {status}", output=tuple(output.tail))
+        raise BuildError(run, f"the command ended with status {status}", output=tuple(output.tail), ignored=tuple(made))
     return made
 
 

@@ -19,13 +19,14 @@ from lamina.build.dockerfile.ignore import parse_ignore
 from lamina.build.dockerfile.instructions import Dockerfile, Stage
 from lamina.build.dockerfile.parse import parse
 from lamina.build.dockerfile.stages import target_stage
+from lamina.build.failure import keep_failure
 from lamina.build.graph import Graph
 from lamina.build.image import make_image
 from lamina.build.inputs.gather import Inputs
 from lamina.build.ops import Take
 from lamina.build.progress import Progress
 from lamina.build.stage import StageBuilder
-from lamina.build.values import BuildOptions, State, Stopped, Tree
+from lamina.build.values import BuildError, BuildOptions, State, Stopped, Tree
 from lamina.store.staging import Staging
 from lamina.store.steps import StepRecord, find_step
 
@@ -104,6 +105,7 @@ class Build:
         predefined = platform_arguments(platform, platform, target.name)
         self.global_values: dict[str, str] = dict(global_arguments(dockerfile, predefined, options.args))
         self._target = target
+        self._platform = platform
         self._graph = Graph(staging, dockerfile, context, inputs, options, platform, self.global_values)
         self._turns = threading.Semaphore(options.jobs)
         self._stopping = threading.Event()
@@ -170,6 +172,20 @@ class Build:
         """Raise Stopped where the build is to end."""
         if self._stopping.is_set():
             raise Stopped
+
+    def keep_failure(self, state: State, error: BuildError, key: str, directory: str) -> BuildError:
+        """Keep what a failed step left, and return the error with the name of that."""
+        kept = keep_failure(
+            self.staging,
+            self.worker,
+            self.options,
+            self._platform,
+            state=state,
+            error=error,
+            key=key,
+            directory=directory,
+        )
+        return BuildError(error.instruction, error.what, output=error.output, ignored=error.ignored, kept=kept)
 
     def wait(self, seconds: float) -> None:
         """Wait, or raise Stopped."""

@@ -22,9 +22,10 @@ from lamina.build.inputs.gather import Inputs
 from lamina.build.keys import BELOW, Key, Part, differences, identity
 from lamina.build.ops import CopyOp, Operation, Take, WorkdirOp, plan_step
 from lamina.build.progress import Progress, Step
-from lamina.build.values import BuildOptions, State, Tree, at
+from lamina.build.values import BuildError, BuildOptions, State, Tree, at
 from lamina.errors import InvalidInput
 from lamina.oci.timestamp import format_time
+from lamina.store.failed import has_upper, take_upper
 from lamina.store.steps import StepLock, StepRecord, find_step, last_key, read_step
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class Surroundings(Protocol):
     def note_made(self, record: StepRecord) -> None: ...
 
     def check_going(self) -> None: ...
+
+    def keep_failure(self, state: State, error: BuildError, key: str, directory: str) -> BuildError: ...
 
     def wait(self, seconds: float) -> None: ...
 
@@ -144,18 +147,28 @@ class StageBuilder:
 
     def _file_step(self, state: State, operation: Operation) -> State:
         """Take what the operation makes from the cache, or carry it out."""
-        key = Key(((BELOW, state.below), *operation.parts, *self._content_parts(operation)))
-        known = None if self.options.no_cache else find_step(self._build.staging, key.text)
-        state = self._take_known(state, operation, known) if known else self._make(state, operation, key)
+        key = plain = Key(((BELOW, state.below), *operation.parts, *self._content_parts(operation)))
+        known = self._find(key)
+        if known is None and self.options.resume:
+            resumed = self._find(key.resumed())
+            if resumed or has_upper(self.layout, key.text):
+                known, key = resumed, key.resumed()
+        state = self._take_known(state, operation, known) if known else self._make(state, operation, key, plain)
         return replace(state, below=key.text)
+
+    def _find(self, key: Key) -> StepRecord | None:
+        return None if self.options.no_cache else find_step(self._build.staging, key.text)
 
     def _take_known(self, state: State, operation: Operation, record: StepRecord) -> State:
         self.progress.cached()
         state = self._finisher.add_known(state, record)
         return with_history(state, operation.created_by, created=record.created, empty=not record.layer)
 
-    def _make(self, state: State, operation: Operation, key: Key) -> State:
-        """Carry out a step, unless somebody else does at this moment: then take what that one makes."""
+    def _make(self, state: State, operation: Operation, key: Key, plain: Key) -> State:
+        """Carry out a step, unless somebody else does at this moment: then take what that one makes.
+
+        `plain` is the key without regard to --resume.
+        """
         build = self._build
         lock = self._lock(key)
         try:
@@ -165,10 +178,16 @@ class StageBuilder:
             identities = self._identities(operation)
             if self.options.explain_cache:
                 self._explain(key, identities)
+            directory = self._finisher.new_directory()
+            if self.options.resume and take_upper(self.layout, plain.text, os.path.join(directory, "upper")):
+                self.progress.note("goes on over what the failed command left")
             with build.turn():
                 build.check_going()
-                directory = self._finisher.new_directory()
                 ignored = carry_out(self, operation, state, directory)
+        except BuildError as error:
+            lock.close()
+            build.check_going()  # a command that was killed has not failed
+            raise build.keep_failure(self._finisher.settle(state), error, plain.text, directory) from None
         except BaseException:
             lock.close()
             raise

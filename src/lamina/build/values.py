@@ -16,7 +16,8 @@ class BuildOptions:
     """Everything that `lamina build` can be told.
 
     `secrets` are files by id, `contexts` further sources of files by name: directories, or "docker-image://NAME".
-    `created` is the time of everything that is made, in nanoseconds since the epoch.
+    With `resume` a command that failed starts over what its upper had. `created` is the time of everything that is
+    made, in nanoseconds since the epoch.
     """
 
     tags: tuple[str, ...] = ()
@@ -30,6 +31,7 @@ class BuildOptions:
     network: str = "host"
     no_cache: bool = False
     explain_cache: bool = False
+    resume: bool = False
     jobs: int = 4
     created: int = 0
 
@@ -74,12 +76,27 @@ class Tree:
 
 
 class BuildError(LaminaError):
-    """An instruction failed: `status` of the command it ran, `output` the last lines that it said."""
+    """A command failed: `output` are the last lines that it said, `ignored` names in its upper made for mounts.
 
-    def __init__(self, instruction: Instruction, reason: str, *, output: tuple[str, ...] = (), hint: str = "") -> None:
+    `kept` is the name under which the states before and after it are kept (`store.failed`), empty where they are not.
+    """
+
+    def __init__(
+        self,
+        instruction: Instruction,
+        reason: str,
+        *,
+        output: tuple[str, ...] = (),
+        ignored: tuple[str, ...] = (),
+        kept: str = "",
+    ) -> None:
         source, start = instruction.source, instruction.span.start
         self.output = output
+        self.ignored = ignored
+        self.kept = kept
         self.instruction = instruction
+        hint = f"lamina run --rm -it {kept}@failed shows what it left; --resume goes on from there" if kept else ""
+        self.what = reason
         place = f"{source.name}:{start.line}" if source.name else "the instruction"
         super().__init__("build", f"{place}: {one_line(instruction.text)}", reason, hint)
 

@@ -24,6 +24,7 @@ from lamina.store.containers import (
     read_container,
     take_away,
 )
+from lamina.store.failed import things_of_failures
 from lamina.store.files import list_directory, read_if_present
 from lamina.store.images import image_thing, list_images, read_image
 from lamina.store.index import rewrite_index
@@ -119,6 +120,10 @@ class _Taking:
         """Take what may be taken, or with `room` the oldest of it until there is enough."""
         if "leftovers" in self._kinds:
             self.left_over = _move(self._layout, self._trash, [f"staging/{name}" for name in self._dead])
+            left = things_of_failures(self._layout)
+            if self._before is not None:
+                left = [thing for thing in left if self._moment(thing) < self._before]
+            _move(self._layout, self._trash, left)
         self._sweep(room)  # what nothing needs already costs nobody anything
         for take in (self._take_containers, self._take_images, self._take_cache):
             for moment, action in sorted(take(), key=lambda candidate: candidate[0]):

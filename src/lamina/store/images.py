@@ -145,7 +145,11 @@ def find_image(layout: Layout, text: str, platform: str = "") -> ImageRecord:
 
     A reference is looked for first, as docker does. Of an index, the image for `platform` is meant, by default that for
     this machine. Raises NotFound, and InvalidInput for what can be no name, is ambiguous, or is no image.
+
+    NAME@failed and NAME@before-failed are what a failed build left (`store.failed`).
     """
+    if text.endswith(("@failed", "@before-failed")):
+        return _left_by_build(layout, text)
     refused: InvalidInput | None = None
     try:
         reference = parse_reference(text)
@@ -163,6 +167,20 @@ def find_image(layout: Layout, text: str, platform: str = "") -> ImageRecord:
     elif refused is not None:
         raise refused
     raise NotFound("find the image", text, "the store has no image of this name or id", "lamina images lists them")
+
+
+def _left_by_build(layout: Layout, text: str) -> ImageRecord:
+    from lamina.store.failed import find_failed
+
+    name, _, which = text.rpartition("@")
+    image = find_failed(layout, name, which)
+    if image is None:
+        reason = "no failure of a build of this name is kept"
+        # Not NotFound: no registry has it, either.
+        raise InvalidInput(
+            "find the image", text, reason, "`lamina prune` removes them; a build without a tag is `build`"
+        )
+    return image
 
 
 def _by_reference(layout: Layout, reference: Reference, text: str, platform: str) -> ImageRecord | None:

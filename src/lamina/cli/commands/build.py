@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from lamina.cli.options import CHOICE, LIST, TEXT, Command, Option, Positional, usage_error
 
 TYPE_CHECKING = False
@@ -9,13 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import BinaryIO
 
+    from lamina.build.values import BuildError
     from lamina.cli.context import Context
     from lamina.cli.options import Arguments
 
 
 def _run(context: Context, arguments: Arguments) -> int:
-    import os
-
     from lamina.build.dockerfile.source import DockerfileError
     from lamina.build.values import BuildError
     from lamina.cli.build_progress import make_display
@@ -41,6 +42,7 @@ def _run(context: Context, arguments: Arguments) -> int:
                 network=arguments.text("network") or "host",
                 no_cache=arguments.flag("no-cache"),
                 explain_cache=arguments.flag("explain-cache"),
+                resume=arguments.flag("resume"),
                 on_event=on_event,
             )
     except DockerfileError as error:
@@ -50,6 +52,8 @@ def _run(context: Context, arguments: Arguments) -> int:
     except BuildError as error:
         if form == "quiet":
             context.err.writelines(f"{line}\n" for line in error.output)
+        if arguments.flag("shell-on-fail") and error.kept:
+            _open_shell(context, error)
         raise
     iid_file = arguments.text("iidfile")
     if iid_file:
@@ -57,6 +61,19 @@ def _run(context: Context, arguments: Arguments) -> int:
             file.write(image.id)
     context.print(image.id)
     return 0
+
+
+def _open_shell(context: Context, error: BuildError) -> None:
+    """Run a shell over what the failed command left, if there is somebody to type."""
+    from lamina.cli.commands.run import COMMAND as RUN
+    from lamina.cli.options import parse
+
+    if not (os.isatty(0) and os.isatty(1)):
+        context.note("no shell is opened: there is no terminal")
+        return
+    context.err.write(f"{error}\n")
+    context.note("a shell over what it left; the build ends with it")
+    RUN.run(context, parse(RUN, ["--rm", "-it", f"{error.kept}@failed"]))
 
 
 def _check(context: Context, arguments: Arguments) -> int:
@@ -99,8 +116,6 @@ def _pairs(texts: list[str], environ: Mapping[str, str]) -> dict[str, str]:
 
 def _secret(text: str, here: str) -> tuple[str, str]:
     """Return id and path of `id=ID,src=PATH`; without src the id is the file's name."""
-    import os
-
     fields = dict(field.partition("=")[::2] for field in text.split(","))
     unknown = fields.keys() - {"id", "src", "source", "type"}
     if unknown or not fields.get("id") or fields.get("type", "file") != "file":
@@ -149,6 +164,8 @@ COMMAND = Command(
         Option("check", "find what is probably wrong, and build nothing: exit status 1 if there is something"),
         Option("no-cache", "carry out every step"),
         Option("explain-cache", "say what differs where a step is not taken from the cache"),
+        Option("resume", "run a command that failed again over what it left, instead of from its start"),
+        Option("shell-on-fail", "open a shell over what a command left that failed"),
         Option(
             "progress",
             "how to show the steps (default: auto)",

@@ -48,6 +48,11 @@ _FORGOTTEN = -1  # the id of a node that its name must not be answered with any 
 _UNKNOWN = 0xFFFFFFFF  # the inode number of what this process may not look at
 _DOTS = ((1, b"."), (2, b".."))  # cookies of a listing begin behind these
 
+_EITHER_TIME = wire.FATTR_ATIME | wire.FATTR_MTIME
+_NOW = wire.FATTR_ATIME_NOW | wire.FATTR_MTIME_NOW
+
+_CAPABILITY = b"security.capability\0"
+
 _PRIVILEGED = stat.S_ISUID | stat.S_ISGID
 
 
@@ -236,21 +241,28 @@ class FileSystem:
         node = self._node(request)
         fields = wire.SETATTR_IN.unpack_from(request.body)
         valid, _, _, size, _, atime, mtime, _, atime_ns, mtime_ns, _, mode, _, uid, gid = fields
-        change = self._attributes
         if valid & wire.FATTR_SIZE:
             os.ftruncate(self._files.writing(node, size=size).fd, size)
         if valid & wire.FATTR_KILL_SUIDGID:
             self._drop_privileges(node)
+        owner = times = None
         if valid & (wire.FATTR_UID | wire.FATTR_GID):
-            change.chown(node, uid if valid & wire.FATTR_UID else -1, gid if valid & wire.FATTR_GID else -1)
-        if valid & wire.FATTR_MODE:
-            change.chmod(node, stat.S_IMODE(mode))
-        if valid & (wire.FATTR_ATIME | wire.FATTR_MTIME):
-            now = time.time_ns()
-            at = now if valid & wire.FATTR_ATIME_NOW else wire.seconds_to_ns(atime, atime_ns)
-            mt = now if valid & wire.FATTR_MTIME_NOW else wire.seconds_to_ns(mtime, mtime_ns)
-            change.utime(node, at if valid & wire.FATTR_ATIME else None, mt if valid & wire.FATTR_MTIME else None)
-        return wire.ATTR_OUT.pack(_FOREVER, 0, 0, *self._attributes_of(node, self._tree.stat(node)))
+            owner = uid if valid & wire.FATTR_UID else -1, gid if valid & wire.FATTR_GID else -1
+        if valid & _EITHER_TIME:
+            now = time.time_ns() if valid & _NOW else 0
+            at = now if valid & wire.FATTR_ATIME_NOW else atime * wire.SECOND + atime_ns
+            mt = now if valid & wire.FATTR_MTIME_NOW else mtime * wire.SECOND + mtime_ns
+            if valid & _EITHER_TIME == _EITHER_TIME:
+                times = at, mt
+            else:
+                st = self._tree.stat(node)
+                times = (at, st.st_mtime_ns) if valid & wire.FATTR_ATIME else (st.st_atime_ns, mt)
+        if owner or times or valid & wire.FATTR_MODE:
+            permissions = stat.S_IMODE(mode) if valid & wire.FATTR_MODE else None
+            st = self._attributes.change(node, owner=owner, mode=permissions, times=times)
+        else:
+            st = self._tree.stat(node)
+        return wire.ATTR_OUT.pack(_FOREVER, 0, 0, *self._attributes_of(node, st))
 
     def _drop_privileges(self, node: Node) -> None:
         """Take set-user-id, and set-group-id where the group may execute, off a file that is changed."""
@@ -398,9 +410,12 @@ class FileSystem:
 
     # Extended attributes.
 
-    def _getxattr(self, request: Request) -> Body:
+    def _getxattr(self, request: Request) -> Body | int:
+        node = self._node(request)
+        if node.plain and request.body[wire.GETXATTR_IN.size :] == _CAPABILITY:
+            return errno.ENODATA  # asked at every first write and change of owner
         size, _ = wire.GETXATTR_IN.unpack_from(request.body)
-        value = self._attributes.getxattr(self._node(request), request.name(wire.GETXATTR_IN.size))
+        value = self._attributes.getxattr(node, request.name(wire.GETXATTR_IN.size))
         return _sized(value, size)
 
     def _listxattr(self, request: Request) -> Body:

@@ -1,7 +1,7 @@
 """A FUSE session: the handshake, and the threads that read requests, call handlers and write replies.
 
 It knows no file system: that is a table of handlers by operation code. A handler gets a `Request` and returns the
-reply's body, or None where the protocol has no reply; it fails by raising OSError. A code that is not in the table is
+reply's body, or None where the protocol has no reply; it fails by raising OSError, or by returning an errno. A code that is not in the table is
 answered with ENOSYS, by which the kernel learns for some of them never to ask again (OPEN, OPENDIR, FLUSH).
 
 Each thread blocks in readv(2) on a descriptor of its own (FUSE_DEV_IOC_CLONE) and answers there, which is what makes a
@@ -57,7 +57,7 @@ class Request:
 
 
 Body = bytes | bytearray | memoryview
-Handler = Callable[[Request], "Body | None"]
+Handler = Callable[[Request], "Body | int | None"]
 
 
 class Session:
@@ -185,6 +185,9 @@ class Session:
                 self._fail(fd, unique, errno.EIO)
                 continue
             if body is None:
+                continue
+            if body.__class__ is int:
+                self._fail(fd, unique, body)
                 continue
             try:
                 os.writev(fd, (pack(out + len(body), 0, unique), body))

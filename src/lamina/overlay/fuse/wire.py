@@ -59,21 +59,19 @@ INIT_IN = struct.Struct("=IIIII")  # major, minor, max_readahead, flags, flags2 
 # map_alignment, flags2, max_stack_depth, request_timeout
 INIT_OUT = struct.Struct("=IIIIHHIIHHIIH22x")
 
-ATTR = struct.Struct(
-    "=6Q10I"
-)  # ino, size, blocks, a/m/ctime, a/m/ctime ns, mode, nlink, uid, gid, rdev, blksize, flags
-ATTR_OUT = struct.Struct("=QII6Q10I")  # seconds of validity, ns, -, attr
-ENTRY_OUT = struct.Struct(
-    "=QQQQII6Q10I"
-)  # node, generation, seconds for the name, for the attributes, ns of each, attr
+# Where attributes stand, in this order: ino, size, blocks, a/m/ctime, a/m/ctime ns, mode, nlink, uid, gid, rdev,
+# blksize, flags. Their seconds are signed.
+ATTR_OUT = struct.Struct("=QII3Q3q10I")  # seconds of validity, ns, -, attributes
+# node, generation, seconds for the name, for the attributes, ns of each, attributes
+ENTRY_OUT = struct.Struct("=QQQQII3Q3q10I")
 DIRENT = struct.Struct("=QQII")  # ino, offset of the next, length of the name, type; the name follows, padded to 8
-DIRENT_PLUS = struct.Struct("=QQQQII6Q10IQQII")  # an entry and a dirent
+DIRENT_PLUS = struct.Struct("=QQQQII3Q3q10IQQII")  # an entry and a dirent
 
 FORGET_IN = struct.Struct("=Q")  # number of lookups
 FORGET_ONE = struct.Struct("=QQ")  # node, number of lookups
 BATCH_FORGET_IN = struct.Struct("=II")  # count, -
 # valid, -, fh, size, lock_owner, atime, mtime, ctime, their ns, mode, -, uid, gid
-SETATTR_IN = struct.Struct("=IIQQQQQQIIIIIII")
+SETATTR_IN = struct.Struct("=IIQQQqqqIIIIIII")
 MKNOD_IN = struct.Struct("=IIII")  # mode, rdev, umask, -; the name follows
 MKDIR_IN = struct.Struct("=II")  # mode, umask; the name follows
 RENAME_IN = struct.Struct("=Q")  # new directory; the two names follow
@@ -100,45 +98,34 @@ COPY_FILE_RANGE_IN = struct.Struct("=QQQQQQQ")  # fh, offset, node out, fh out, 
 #: Where the data of a WRITE stand in a request.
 WRITE_DATA = HEADER_IN.size + WRITE_IN.size
 
-_SECOND = 1_000_000_000
+SECOND = 1_000_000_000  # in nanoseconds
 
 
 def attributes(st: os.stat_result, ino: int, nlink: int) -> tuple[int, ...]:
-    """Return the sixteen fields of `ATTR`, with the inode number and link count that the file system shows."""
-    atime, atime_ns = divmod(st.st_atime_ns, _SECOND)
-    mtime, mtime_ns = divmod(st.st_mtime_ns, _SECOND)
-    ctime, ctime_ns = divmod(st.st_ctime_ns, _SECOND)
-    # The seconds are signed, and travel in a field without a sign.
-    mask = 0xFFFFFFFFFFFFFFFF
+    """Return the sixteen fields of attributes, with the inode number and link count that the file system shows."""
+    mode, _, _, _, uid, gid, size, atime, mtime, ctime = st  # whole seconds, rounded down
     return (
         ino,
-        st.st_size,
+        size,
         st.st_blocks,
-        atime & mask,
-        mtime & mask,
-        ctime & mask,
-        atime_ns,
-        mtime_ns,
-        ctime_ns,
-        st.st_mode,
+        atime,
+        mtime,
+        ctime,
+        st.st_atime_ns % SECOND,
+        st.st_mtime_ns % SECOND,
+        st.st_ctime_ns % SECOND,
+        mode,
         nlink,
-        st.st_uid,
-        st.st_gid,
-        _encode_device(st.st_rdev),
+        uid,
+        gid,
+        st.st_rdev and _encode_device(st.st_rdev),
         st.st_blksize,
         0,
     )
 
 
-def seconds_to_ns(seconds: int, nanoseconds: int) -> int:
-    """Return nanoseconds since the epoch from the two fields of the wire, the first of which is signed in truth."""
-    return (seconds - (1 << 64) if seconds >> 63 else seconds) * _SECOND + nanoseconds
-
-
 def _encode_device(device: int) -> int:
     """Return the 32 bits in which FUSE sends a device number (new_encode_dev of linux/kdev_t.h)."""
-    if not device:
-        return 0
     major, minor = os.major(device), os.minor(device)
     return (minor & 0xFF) | (major << 8) & 0xFFF00 | ((minor & ~0xFF) << 12) & 0xFFFFFFFF
 

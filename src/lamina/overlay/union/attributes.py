@@ -15,7 +15,7 @@ from lamina.overlay.format import TRUSTED, USER, is_mark
 from lamina.overlay.union.branch import DT_DIR, DT_LNK, DT_REG, LONG
 from lamina.overlay.union.copy_up import CopyUp
 from lamina.overlay.union.lower import Lower
-from lamina.overlay.union.node import Directory, Node, Pin
+from lamina.overlay.union.node import UPPER, Directory, Node, Pin
 from lamina.overlay.union.tree import Tree, failed
 
 _Result = TypeVar("_Result")
@@ -45,7 +45,8 @@ class Attributes:
             raise failed(errno.EROFS, node.name)
         if isinstance(node, Directory) and node.dead is not None:
             raise failed(errno.ENOENT, node.name)
-        self._copy_up.node(node, size=size)
+        if node.rank != UPPER or node.data is not None:
+            self._copy_up.node(node, size=size)
         if node.pin is not None:
             return None, b"/proc/self/fd/%d" % node.pin.fd, node.pin
         branch, path = self._tree.where_upper(node)
@@ -77,6 +78,26 @@ class Attributes:
                 atime = st.st_atime_ns if atime is None else atime
                 mtime = st.st_mtime_ns if mtime is None else mtime
             os.utime(path, ns=(atime, mtime), dir_fd=fd, follow_symlinks=fd is None)
+
+    def change(
+        self, node: Node, *, owner: tuple[int, int] | None, mode: int | None, times: tuple[int, int] | None
+    ) -> os.stat_result:
+        """Set owner and group (-1 leaves one as it is), permission bits and both times, each unless None.
+
+        Returns the state afterwards. All is one step for whoever takes the lock.
+        """
+        tree = self._tree
+        with tree.lock:
+            fd, path, _kept = self._target(node)
+            if owner is not None:
+                tree.owners.chown(fd, path, *owner)
+            if mode is not None:
+                if node.kind == DT_LNK:
+                    raise failed(errno.EOPNOTSUPP, node.name)
+                tree.owners.chmod(fd, path, mode)
+            if times is not None:
+                os.utime(path, ns=times, dir_fd=fd, follow_symlinks=fd is None)
+            return tree.stat_now(node)
 
     def touch(self, node: Node) -> None:
         """Set both times to now."""

@@ -42,7 +42,7 @@ class Toy:
         return {code: self._counting(code, handler) for code, handler in table.items()}
 
     def _counting(self, code: int, handler: Handler) -> Handler:
-        def counted(request: Request) -> Body | None:
+        def counted(request: Request) -> Body | int | None:
             self.seen[code] = self.seen.get(code, 0) + 1
             return handler(request)
 

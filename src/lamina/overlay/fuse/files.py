@@ -47,8 +47,11 @@ class Files:
         # What was opened before a copy-up shows the old file.
         if file is not None and (file.upper or node.rank != UPPER):
             return file
+        if node.rank != UPPER:
+            # Should it be copied up meanwhile, the next reading opens the copy.
+            return self._keep(node, OpenFile(self._tree.open(node, os.O_RDONLY), upper=False, writable=False))
         with self._tree.lock:
-            upper = node.rank == UPPER and node.data is None
+            upper = node.data is None
             fd = _open_anyhow(self._tree, node, os.O_RDONLY)
             return self._keep(node, OpenFile(fd, upper=upper, writable=False))
 
@@ -72,6 +75,10 @@ class Files:
                 for oldest in list(self._open)[: self._limit // 8]:
                     del self._open[oldest]
         return file
+
+    def has(self, node: Node) -> bool:
+        """Tell whether there is an open file of the node."""
+        return node.id in self._open
 
     def drop(self, node_id: int) -> None:
         """Close the node's file as soon as nobody uses it; there may be none."""

@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 from lamina.linux.handle import fallocate
 from lamina.overlay.fuse import wire
+from lamina.overlay.fuse.ahead import Ahead
 from lamina.overlay.fuse.files import Files
 from lamina.overlay.fuse.session import Body, Handler, Request
 from lamina.overlay.union.branch import DT_DIR, DT_REG
@@ -82,6 +83,7 @@ class FileSystem:
         copy_up = self._writer.copy_up if self._writer else None
         self._attributes = attributes_of(tree)(tree, copy_up)
         self._files = Files(tree, copy_up, limit=open_files)
+        self._ahead = Ahead(tree, self._files)
         self._lock = threading.Lock()  # of the ids and counts below
         self._ids = itertools.count(wire.ROOT + 1)
         self._nodes: dict[int, Node] = {wire.ROOT: tree.root}
@@ -89,6 +91,7 @@ class FileSystem:
 
     def close(self) -> None:
         """Close the files that are kept open and let go of all nodes."""
+        self._ahead.close()
         self._files.clear()
         for node in self._nodes.values():
             node.pin = None
@@ -356,7 +359,10 @@ class FileSystem:
 
     def _read(self, request: Request) -> Body:
         _, offset, size, _ = wire.READ_IN.unpack_from(request.body)
-        file = self._files.reading(self._node(request))
+        node = self._node(request)
+        if not offset and node.rank != UPPER:
+            self._ahead.used(node)
+        file = self._files.reading(node)
         got = os.preadv(file.fd, [request.scratch[:size]], offset)
         return request.scratch[:got]
 
@@ -485,6 +491,8 @@ class FileSystem:
     ) -> bytes:
         """Return as many entries behind the asked cookie as the asked size takes."""
         _, offset, size, _ = wire.READ_IN.unpack_from(request.body)
+        if not offset:
+            self._ahead.used(directory)
         records: list[bytes] = []
         if directory.dead is not None:
             return b""

@@ -1,8 +1,9 @@
 """A FUSE session: the handshake, and the threads that read requests, call handlers and write replies.
 
 It knows no file system: that is a table of handlers by operation code. A handler gets a `Request` and returns the
-reply's body, or None where the protocol has no reply; it fails by raising OSError, or by returning an errno. A code that is not in the table is
-answered with ENOSYS, by which the kernel learns for some of them never to ask again (OPEN, OPENDIR, FLUSH).
+reply's body, or None where the protocol has no reply; it fails by raising OSError, or by returning an errno. A code
+that is not in the table is answered with ENOSYS, by which the kernel learns for some of them never to ask again (OPEN,
+OPENDIR, FLUSH).
 
 Each thread blocks in readv(2) on a descriptor of its own (FUSE_DEV_IOC_CLONE) and answers there, which is what makes a
 round trip cheap also for a single client.
@@ -186,7 +187,7 @@ class Session:
                 continue
             if body is None:
                 continue
-            if body.__class__ is int:
+            if isinstance(body, int):
                 self._fail(fd, unique, body)
                 continue
             try:

@@ -103,21 +103,21 @@ SECOND = 1_000_000_000  # in nanoseconds
 
 def attributes(st: os.stat_result, ino: int, nlink: int) -> tuple[int, ...]:
     """Return the sixteen fields of attributes, with the inode number and link count that the file system shows."""
-    mode, _, _, _, uid, gid, size, atime, mtime, ctime = st  # whole seconds, rounded down
+    atime, mtime, ctime = st.st_atime_ns, st.st_mtime_ns, st.st_ctime_ns
     return (
         ino,
-        size,
+        st.st_size,
         st.st_blocks,
-        atime,
-        mtime,
-        ctime,
-        st.st_atime_ns % SECOND,
-        st.st_mtime_ns % SECOND,
-        st.st_ctime_ns % SECOND,
-        mode,
+        atime // SECOND,
+        mtime // SECOND,
+        ctime // SECOND,
+        atime % SECOND,
+        mtime % SECOND,
+        ctime % SECOND,
+        st.st_mode,
         nlink,
-        uid,
-        gid,
+        st.st_uid,
+        st.st_gid,
         st.st_rdev and _encode_device(st.st_rdev),
         st.st_blksize,
         0,

@@ -245,6 +245,14 @@ class Listing:
         """Yield each name with what is known of it, in the order of the cookies."""
         return ((name, found) for name, found in zip(self._names, self._found, strict=True) if name is not None)
 
+    def position(self, name: bytes) -> int:
+        """Return the place of the name in the order of the listing, which may change as names go; -1 for none."""
+        return self._index.get(name, -1)
+
+    def nodes(self, start: int, end: int) -> list[Node]:
+        """Return the nodes that there are from one place to before another."""
+        return [found for found in self._found[start:end] if isinstance(found, Node)]
+
     def after(self, cookie: int) -> Iterator[tuple[int, bytes, Found | Node]]:
         """Yield (cookie, name, what is known) of each name whose cookie is larger; names may come and go meanwhile."""
         at = bisect_right(self._cookies, cookie)

@@ -376,11 +376,25 @@ class Tree:
 
     def open(self, node: Node, flags: int) -> int:
         """Open the node itself; the caller closes the descriptor. For writing, its copy-up must have happened."""
+        moves = self.moves
+        seen = moves.names
+        if node.rank != UPPER and not seen & 1:  # without the lock, since a disk may have to be waited for
+            try:
+                fd = self._open(node, flags)
+            except _MOVED:
+                pass
+            else:
+                if seen == moves.names and node.rank != UPPER:
+                    return fd
+                os.close(fd)
         with self.lock:
-            if node.pin is not None:
-                return os.open(b"/proc/self/fd/%d" % node.pin.fd, flags | os.O_CLOEXEC)
-            branch, path = self.where_data(node)
-            return branch.open(path, flags)
+            return self._open(node, flags)
+
+    def _open(self, node: Node, flags: int) -> int:
+        if node.pin is not None:
+            return os.open(b"/proc/self/fd/%d" % node.pin.fd, flags | os.O_CLOEXEC)
+        branch, path = self.where_data(node)
+        return branch.open(path, flags)
 
     def where_data(self, node: Node) -> tuple[Lower, bytes]:
         """Return where the data of a file are, which a metacopy file has elsewhere."""

@@ -5,25 +5,31 @@ unshare --mount --propagation private python -m bench.io [RUNS] [DRIVER…]
 
 from __future__ import annotations
 
+import os
+import random
 import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
 
+from bench.measure import Result
 from bench.unions import Table, disk, drivers, drop_caches, place_in, seconds
 
 _WRITE = "dd if=/dev/zero of=large bs=1M count=1024 2>/dev/null"
 _READ = "dd if=large of=/dev/null bs=1M 2>/dev/null"
+_PAGE = 4096
 _READ_BELOW = "dd if=below of=/dev/null bs=1M 2>/dev/null"
 
 
-def main() -> None:
-    """Print the table."""
-    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+def run(runs: int = 3, wanted: Sequence[str] = ()) -> Table:
+    """Measure the drivers that are wanted, or the usual ones."""
     table = Table("fuse-overlayfs")
     with disk() as top:
         layer = top / "layer"
         layer.mkdir()
         seconds("dd if=/dev/urandom of=below bs=1M count=1024 2>/dev/null", layer)
         for _ in range(runs):
-            for driver in drivers(sys.argv[2:]):
+            for driver in drivers(wanted):
                 place = place_in(top, "place")
                 with driver.mounted([layer], place) as merged:
                     table.add("write 1 GiB", driver.name, seconds(_WRITE, merged))
@@ -33,8 +39,31 @@ def main() -> None:
                     seconds("cat below >/dev/null", layer)  # so that the disk is not what is measured
                     table.add("read 1 GiB first", driver.name, seconds(_READ_BELOW, merged))
                     table.add("read 1 GiB again", driver.name, seconds(_READ_BELOW, merged))
-    table.print()
+                    table.add(
+                        "100,000 random reads of 4 KiB, warm", driver.name, _read_here_and_there(merged / "below")
+                    )
+    return table
+
+
+def _read_here_and_there(path: Path) -> float:
+    """Return how long reads at random places of a file take, whose pages are in memory."""
+    chance = random.Random(1)
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        pages = os.fstat(fd).st_size // _PAGE
+        places = [chance.randrange(pages) * _PAGE for _ in range(100_000)]
+        begin = time.monotonic()
+        for place in places:
+            os.pread(fd, _PAGE, place)
+        return time.monotonic() - begin
+    finally:
+        os.close(fd)
+
+
+def measure() -> dict[str, list[Result]]:
+    """Return every time, by what was done."""
+    return run().results()
 
 
 if __name__ == "__main__":
-    main()
+    run(int(sys.argv[1]) if len(sys.argv) > 1 else 3, sys.argv[2:]).print()

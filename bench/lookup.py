@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from bench.measure import Result
 from bench.unions import Driver, Table, disk, drivers, drop_caches, make_layers, place_in, seconds
 
 _WALK = "find . -printf '%s\\n'"
@@ -16,7 +18,7 @@ _ARCHIVE = "tar cf - . | cat"
 _FOUR_ARCHIVES = 'for names in "d?" "d1?" "d2?" "d3?"; do (tar cf - $names | cat) & done; wait'
 
 
-def measure(driver: Driver, layers: list[Path], top: Path, archive: Path, table: Table) -> None:
+def _measure(driver: Driver, layers: list[Path], top: Path, archive: Path, table: Table) -> None:
     """Take every time once."""
     place = place_in(top, "place")
     for name, command in (("find", _WALK), ("tar", _ARCHIVE)):
@@ -34,9 +36,8 @@ def measure(driver: Driver, layers: list[Path], top: Path, archive: Path, table:
         table.add("rm lower", driver.name, seconds("rm -rf d1? d2?", merged))
 
 
-def main() -> None:
-    """Print the table."""
-    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+def run(runs: int = 3, wanted: Sequence[str] = ()) -> Table:
+    """Measure the drivers that are wanted, or the usual ones."""
     table = Table("fuse-overlayfs")
     with disk() as top:
         layers = make_layers(top)
@@ -44,10 +45,30 @@ def main() -> None:
         subprocess.run(["tar", "cf", str(archive), "-C", str(layers[0]), ".", "-C", str(layers[1]), "."], check=True)
         subprocess.run(["tar", "rf", str(archive), "-C", str(layers[2]), "."], check=True)
         for _ in range(runs):
-            for driver in drivers(sys.argv[2:]):
-                measure(driver, layers, top, archive, table)
-    table.print()
+            for driver in drivers(wanted):
+                _measure(driver, layers, top, archive, table)
+    return table
+
+
+def readers(runs: int = 3) -> Table:
+    """Measure four readers of disjoint trees at once, served by one thread and by as many as are usual."""
+    table = Table("lamina-one")
+    with disk() as top:
+        layers = make_layers(top)
+        for _ in range(runs):
+            for driver in drivers(["lamina-one", "lamina"]):
+                drop_caches()
+                with driver.mounted(layers, place_in(top, "place")) as merged:
+                    table.add("four tars at once, cold", driver.name, seconds(_FOUR_ARCHIVES, merged))
+    return table
+
+
+def measure() -> dict[str, list[Result]]:
+    """Return every time, by what was done."""
+    return run().results() | {f"{name}, threads": found for name, found in readers().results().items()}
 
 
 if __name__ == "__main__":
-    main()
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    run(count, sys.argv[2:]).print()
+    readers(count).print()

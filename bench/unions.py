@@ -14,14 +14,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.measure import Result
 from lamina.overlay.fuse.start import Server, start
 from lamina.overlay.stack import Overlay
 
 FILES = 22_000
+_USUAL = ("kernel", "fuse-overlayfs", "fuse-overlayfs-threaded", "lamina")
 _DIRECTORIES = 1_100
 
 
@@ -45,17 +47,18 @@ class Driver:
                 server.wait_end()
 
 
-def drivers(wanted: list[str]) -> list[Driver]:
+def drivers(wanted: Sequence[str]) -> list[Driver]:
     """Return the drivers of the names asked for that this machine has."""
     known = {
         "kernel": _kernel,
         "fuse-overlayfs": lambda layers, place, target: _fuse_overlayfs(layers, place, target, ""),
         "fuse-overlayfs-threaded": lambda layers, place, target: _fuse_overlayfs(layers, place, target, ",threaded=1"),
+        "lamina-one": lambda layers, place, target: _lamina(layers, place, target, threads=1),
         "lamina": _lamina,
     }
     if not shutil.which("fuse-overlayfs"):
         known = {name: mount for name, mount in known.items() if not name.startswith("fuse-overlayfs")}
-    return [Driver(name, mount) for name, mount in known.items() if not wanted or name in wanted]
+    return [Driver(name, mount) for name, mount in known.items() if name in (wanted or _USUAL)]
 
 
 def _options(layers: list[Path], place: Path) -> str:
@@ -71,9 +74,9 @@ def _fuse_overlayfs(layers: list[Path], place: Path, target: Path, more: str) ->
     subprocess.run(["fuse-overlayfs", "-o", _options(layers, place) + more, str(target)], check=True)
 
 
-def _lamina(layers: list[Path], place: Path, target: Path) -> Server:
+def _lamina(layers: list[Path], place: Path, target: Path, threads: int = 4) -> Server:
     overlay = Overlay([str(layer) for layer in layers], upper=str(place / "upper"), work=str(place / "work"))
-    return start(overlay, str(target), allow_other=True)
+    return start(overlay, str(target), allow_other=True, threads=threads)
 
 
 @contextmanager
@@ -135,6 +138,19 @@ class Table:
         """Keep one time, in seconds."""
         self._times.setdefault(measure, {}).setdefault(driver, []).append(time_taken)
 
+    def results(self) -> dict[str, list[Result]]:
+        """Return the times by measure, our own first: the others' ratio to it says how many times as long they took."""
+        versions = {**dict.fromkeys(("fuse-overlayfs", "fuse-overlayfs-threaded"), _peer_version())}
+        versions["kernel"] = platform.release()
+        ours_first = {
+            measure: sorted(by_driver.items(), key=lambda item: item[0] != "lamina")
+            for measure, by_driver in self._times.items()
+        }
+        return {
+            measure: [Result(driver, versions.get(driver, ""), [], times) for driver, times in by_driver]
+            for measure, by_driver in ours_first.items()
+        }
+
     def print(self) -> None:
         """Print the medians as JSON: measure, driver, seconds, and the fraction of the peer's time."""
         rows = {}
@@ -155,10 +171,17 @@ def _runs(times: dict[str, dict[str, list[float]]]) -> int:
 
 
 def _machine() -> dict[str, str]:
-    peer = subprocess.run(["fuse-overlayfs", "--version"], capture_output=True, text=True, check=False).stdout
     return {
         "kernel": platform.release(),
         "python": platform.python_version(),
         "cores": str(os.cpu_count()),
-        "fuse-overlayfs": peer.splitlines()[0].rpartition(" ")[2] if peer else "not installed",
+        "fuse-overlayfs": _peer_version(),
     }
+
+
+def _peer_version() -> str:
+    if not shutil.which("fuse-overlayfs"):
+        return "not installed"
+    said = subprocess.run(["fuse-overlayfs", "--version"], capture_output=True, text=True, check=False).stdout
+    found = [line.rpartition(" ")[2] for line in said.splitlines() if line.startswith("fuse-overlayfs")]
+    return found[0] if found else "unknown"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lamina.overlay.fuse.start import start
+from lamina.overlay.fuse.start import Server, start
 from lamina.overlay.stack import Overlay
 from tests.helpers.union_machine import Machine, run_machine
 from tests.helpers.unions import Item, Mounted, make_layer, mount_kernel, snapshot, unmount
@@ -23,7 +23,7 @@ class KernelAndFuse(Machine):
     """The kernel's mount on the left, ours on the right."""
 
     scratch: Path
-    server = 0
+    server: Server | None = None
 
     def start(self, layers: list[list[Item]]) -> None:
         self.top = Path(tempfile.mkdtemp(dir=self.scratch))
@@ -36,14 +36,14 @@ class KernelAndFuse(Machine):
         mount_kernel(self.layers, self.top / "upper-k", self.top / "work-k", self.top / "kernel", *OPTIONS)
         self.left, self.right = Mounted(self.top / "kernel"), Mounted(self.top / "fuse")
 
-    def _serve(self, upper: str, work: str) -> int:
+    def _serve(self, upper: str, work: str) -> Server:
         overlay = Overlay(
             [str(layer) for layer in self.layers],
             upper=str(self.top / upper),
             work=str(self.top / work),
             options=[("volatile", "")],
         )
-        return start(overlay, str(self.top / "fuse")).pid
+        return start(overlay, str(self.top / "fuse"))
 
     def lower_inodes(self) -> set[int]:
         return {
@@ -55,11 +55,11 @@ class KernelAndFuse(Machine):
 
     def _stop(self) -> None:
         unmount(self.top / "fuse")
-        _, status = os.waitpid(self.server, 0)
-        assert status == 0
+        assert self.server is not None, "started"
+        assert self.server.wait_end() == 0, self.server.trouble
 
     def teardown(self) -> None:
-        if not self.server:
+        if self.server is None:
             return
         try:
             before = snapshot(self.left)

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.measure import Result
-from lamina.overlay.fuse.start import Server, start
+from lamina.overlay.fuse.start import THREADS, Server, start
 from lamina.overlay.stack import Overlay
 
 FILES = 22_000
@@ -74,7 +74,7 @@ def _fuse_overlayfs(layers: list[Path], place: Path, target: Path, more: str) ->
     subprocess.run(["fuse-overlayfs", "-o", _options(layers, place) + more, str(target)], check=True)
 
 
-def _lamina(layers: list[Path], place: Path, target: Path, threads: int = 4) -> Server:
+def _lamina(layers: list[Path], place: Path, target: Path, threads: int = THREADS) -> Server:
     overlay = Overlay([str(layer) for layer in layers], upper=str(place / "upper"), work=str(place / "work"))
     return start(overlay, str(target), allow_other=True, threads=threads)
 

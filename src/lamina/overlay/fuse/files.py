@@ -82,8 +82,9 @@ class Files:
 
     def drop(self, node_id: int) -> None:
         """Close the node's file as soon as nobody uses it; there may be none."""
-        with self._lock:
-            self._open.pop(node_id, None)
+        if node_id in self._open:  # of most nodes there is none
+            with self._lock:
+                self._open.pop(node_id, None)
 
     def clear(self) -> None:
         """Close all of them."""

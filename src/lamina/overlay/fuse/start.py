@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 OPTIONS = ("default_permissions", "allow_other")
 READ_SIZE = 1 << 20
 
+#: How many threads serve a mount: more than processors, since one that has just answered is not asleep yet.
+THREADS = 6
+
 # Descriptors of the server: where it says that it serves, and the device where it is handed one.
 _SAID, _DEVICE, _FREE = 3, 4, 5
 
@@ -77,7 +80,7 @@ class Server:
 
 
 def start(
-    overlay: Overlay, target: str, *, flags: int = 0, allow_other: bool = False, threads: int = 4, log: str = ""
+    overlay: Overlay, target: str, *, flags: int = 0, allow_other: bool = False, threads: int = THREADS, log: str = ""
 ) -> Server:
     """Mount `overlay` on `target`, served by a new process, and return that once the mount answers.
 
@@ -92,7 +95,7 @@ def start(
     return server
 
 
-def serve(overlay: Overlay, device: int, *, threads: int = 4, log: str = "") -> Server:
+def serve(overlay: Overlay, device: int, *, threads: int = THREADS, log: str = "") -> Server:
     """Start the process that serves `overlay` on `device`, an open /dev/fuse that is mounted already.
 
     For a mount in another mount namespace, where no server may live: it would keep the namespace, and with it the

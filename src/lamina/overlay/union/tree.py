@@ -286,6 +286,9 @@ class Tree:
 
     def forget(self, node: Node) -> None:
         """Drop a node that nobody uses any more; looking its name up makes it again. The root and indexed ones stay."""
+        if node.gone and not node.key:  # no name leads to it, nor its inode
+            node.pin = None
+            return
         with self.lock:
             if node.parent is None or node.index:
                 return

@@ -10,7 +10,7 @@ import pytest
 
 from lamina.cli.commands import GROUPS, NAMES, table_of
 from lamina.cli.help import overview, page, spelling, usage
-from lamina.cli.options import CHOICE, FLAG, LIST, TEXT, Command
+from lamina.cli.options import CHOICE, FLAG, LIST, OPTIONAL, TEXT, Command
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 COMMANDS = [table_of(name) for name in NAMES]
@@ -30,7 +30,7 @@ def test_tables_are_complete(command: Command) -> None:
     assert len(set(longs)) == len(longs) and len(set(shorts)) == len(shorts)
     for option in command.options:
         assert option.help and not option.help.endswith(".")
-        assert (option.value != "") == (option.kind in (TEXT, LIST)), option.long
+        assert (option.value != "") == (option.kind in (TEXT, LIST, OPTIONAL)), option.long
         assert (option.choices != ()) == (option.kind == CHOICE), option.long
     assert command.name in NAMES and command.summary and not command.summary.endswith(".")
     assert command.description.endswith(".") or not command.description

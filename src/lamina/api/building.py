@@ -1,78 +1,101 @@
-"""`Store.build`: from a Dockerfile and a context to an image."""
+"""`Store.build`: from a Dockerfile and a context to an image, and to what else is made of it."""
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO
 
 from lamina.api.image import Image
-from lamina.api.surroundings import now
+from lamina.api.surroundings import now, parse_epoch, source_date_epoch
+from lamina.build.deliver import Delivery, check_places
 from lamina.build.dockerfile.arguments import proxy_environment
 from lamina.build.inputs.gather import Inputs, Surroundings
+from lamina.build.metadata import describe_image
+from lamina.build.output import Output, check_outputs
 from lamina.build.progress import Progress
 from lamina.build.solve import build as solve
 from lamina.build.solve import check_input
 from lamina.build.values import BuildOptions
+from lamina.errors import UsageError
 from lamina.events import ignore
 from lamina.oci.platform import platform_of
+from lamina.oci.reference import parse_name
+from lamina.store.publish import read_manifest
 from lamina.store.staging import Staging
+from lamina.transfer.save import new_file
 
 if TYPE_CHECKING:
     from lamina.api.store import Store
     from lamina.build.dockerfile.check import Report
     from lamina.events import OnEvent
 
+_EPOCH = "SOURCE_DATE_EPOCH"
 
-def build(
-    store: Store,
-    context: str | BinaryIO,
-    *,
-    tags: Sequence[str],
-    dockerfile: str | BinaryIO | None,
-    target: str | None,
-    build_args: Mapping[str, str],
-    contexts: Mapping[str, str],
-    labels: Mapping[str, str],
-    secrets: Mapping[str, str],
-    ssh: Mapping[str, str],
-    add_hosts: Sequence[tuple[str, str]],
-    network: str,
-    no_cache: bool,
-    explain_cache: bool,
-    resume: bool,
-    on_event: OnEvent,
-) -> Image:
-    """Build an image; `Store.build` says what the arguments mean."""
-    options = BuildOptions(
-        tags=tuple(tags),
-        target=target,
-        args=dict(build_args),
-        contexts=dict(contexts),
-        labels=dict(labels),
-        secrets=dict(secrets),
-        ssh=dict(ssh),
-        add_hosts=tuple(add_hosts),
-        network=network,
-        no_cache=no_cache,
-        explain_cache=explain_cache,
-        resume=resume,
-        jobs=max(2, os.cpu_count() or 1),
-        created=now(),
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A build as it is asked for: what `BuildOptions` does not say. `timestamp` is --timestamp's, in seconds."""
+
+    dockerfile: str | BinaryIO | None = None
+    outputs: Sequence[Output] = ()
+    metadata_file: str = ""
+    timestamp: int | None = None
+
+
+def build(store: Store, context: str | BinaryIO, options: BuildOptions, request: Request, on_event: OnEvent) -> Image:
+    """Build an image; `Store.build` says what the arguments mean. `jobs`, `created` and `epoch` are filled in here."""
+    check_outputs(request.outputs)
+    check_places(request.outputs)
+    options = _dated(options, request)
+    stored = [output for output in request.outputs if output.kind in ("image", "docker") and not output.dest]
+    named = [name for output in stored for name in output.names]
+    annotations = {key: value for output in request.outputs for key, value in output.annotations.items()}
+    options = replace(
+        options,
+        tags=tuple(dict.fromkeys([*options.tags, *named])),
+        annotations={**options.annotations, **annotations},
+        jobs=options.jobs or max(2, os.cpu_count() or 1),
     )
     progress = Progress(on_event)
     with _inputs(store, options, progress) as inputs:
         record = solve(
             store.layout,
             store.launcher,
-            inputs.open(context, dockerfile),
+            inputs.open(context, request.dockerfile),
             options,
             inputs=inputs,
             platform=platform_of(os.uname().machine),
+            environ=os.environ,
             progress=progress,
         )
-    return Image(store, record, name=tags[0] if tags else "")
+    image = Image(store, record, name=options.tags[0] if options.tags else "")
+    manifest = read_manifest(store.layout, record.manifest)
+    names = [parse_name(tag) for tag in options.tags]
+    described = describe_image(manifest, image.config, names)
+    if request.outputs:
+        delivery = Delivery(
+            store.layout,
+            store.launcher,
+            record,
+            names=names,
+            environ=os.environ,
+            stdout=sys.stdout.buffer,
+            say=progress.note,
+        )
+        for output in request.outputs:
+            with progress.step(f"exporting to {output}") if output.dest or output.push else nullcontext():
+                made = delivery.deliver(output)
+            described |= describe_image(made, image.config, names) if made else {}
+    if request.metadata_file:
+        with new_file(request.metadata_file) as fd, open(fd, "w", encoding="utf-8", closefd=False) as file:
+            json.dump(described, file, indent=2, sort_keys=True)
+            file.write("\n")
+    return image
 
 
 def check(
@@ -98,3 +121,27 @@ def _inputs(store: Store, options: BuildOptions, progress: Progress) -> Iterator
     )
     with Staging(store.layout) as staging, Inputs(staging, progress, surroundings) as inputs:
         yield inputs
+
+
+def _dated(options: BuildOptions, request: Request) -> BuildOptions:
+    """Return the options with their times: --timestamp counts most, then the build argument, then the environment."""
+    if request.timestamp is not None:
+        epoch: int | None = parse_epoch(str(request.timestamp))
+    elif options.args.get(_EPOCH):
+        epoch = parse_epoch(options.args[_EPOCH])
+    else:
+        epoch = source_date_epoch()
+    wanted = [output.rewrite for output in request.outputs if output.rewrite is not None]
+    if epoch is None:
+        if True in wanted:
+            raise UsageError("write", "--output", f"rewrite-timestamp needs a time ({_EPOCH} or --timestamp)")
+        return replace(options, created=now())
+    if len(set(wanted)) > 1:
+        raise UsageError("write", "--output", "outputs of one build differ in rewrite-timestamp")
+    args = {_EPOCH: str(epoch // 10**9), **options.args}
+    return replace(options, args=args, created=epoch, epoch=epoch, rewrite_times=False not in wanted)
+
+
+def secrets_of(secrets: Mapping[str, str | os.PathLike[str] | bytes]) -> dict[str, str | bytes]:
+    """Return secrets by id, each a path or the value itself."""
+    return {name: value if isinstance(value, bytes) else os.fspath(value) for name, value in secrets.items()}

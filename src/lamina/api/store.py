@@ -357,50 +357,80 @@ class Store:
         tag: str | Iterable[str] = (),
         dockerfile: str | os.PathLike[str] | BinaryIO | None = None,
         target: str | None = None,
+        platform: str = "",
         build_args: Mapping[str, str] | None = None,
         contexts: Mapping[str, str] | None = None,
         labels: Mapping[str, str] | None = None,
-        secrets: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
+        secrets: Mapping[str, str | os.PathLike[str] | bytes] | None = None,
         ssh: Mapping[str, str] | None = None,
         add_hosts: Iterable[tuple[str, str]] = (),
         network: str = "host",
-        no_cache: bool = False,
+        pull: Literal["missing", "always", "never"] = "missing",
+        no_cache: bool | Iterable[str] = False,
         explain_cache: bool = False,
         resume: bool = False,
+        cache_from: Iterable[str] = (),
+        cache_to: Iterable[str] = (),
+        outputs: Iterable[str] = (),
+        metadata_file: str | os.PathLike[str] = "",
+        squash: bool = False,
+        timestamp: int | None = None,
+        jobs: int = 0,
         on_event: OnEvent = ignore,
     ) -> Image:
         """Build the image that a Dockerfile describes, and give it the names in `tag`.
 
         `context` is a directory, a tar archive or its address, a git repository, or a stream that gives an archive or
-        a Dockerfile; `dockerfile` a path or a stream, by default the one in the context. `secrets` are files by id, for
-        `RUN --mount=type=secret`; `contexts` further sources of files by name: the same, or "docker-image://NAME".
+        a Dockerfile; `dockerfile` a path or a stream, by default the one in the context. `secrets` are files by id, or
+        values as bytes, for `RUN --mount=type=secret`; `contexts` further sources of files by name: as `context`, or
+        "docker-image://NAME". With `no_cache` all steps are carried out, or those of the stages that it names.
+
+        `outputs`, `cache_from` and `cache_to` are texts as the options of the command have them. With `squash`, what
+        the build adds to its base is one layer. `timestamp`, in seconds, stands in for SOURCE_DATE_EPOCH: it is the
+        time of the image, and the latest that a file in it has. `jobs` limits how many steps are carried out at once.
+
         Progress comes as events of the class `StepEvent`; with `explain_cache` they say what differs where a step is
-        not taken from the cache.
-
-        Raises DockerfileError with a position, and BuildError with the last lines of output for a RUN that fails. What
-        that left is then the image NAME@failed, and what was before it NAME@before-failed, NAME being the error's
-        `kept`; with `resume` the command is run again over what it left.
+        not taken from the cache. Raises DockerfileError with a position, and BuildError with the last lines of output
+        for a RUN that fails. What that left is then the image NAME@failed, and what was before it NAME@before-failed,
+        NAME being the error's `kept`; with `resume` the command is run again over what it left.
         """
-        from lamina.api.building import build
+        from lamina.api.building import Request, build, secrets_of
+        from lamina.build.cachespec import parse_cache_from, parse_cache_to
+        from lamina.build.output import parse_output
+        from lamina.build.values import BuildOptions
+        from lamina.oci.platform import parse_platform
 
-        return build(
-            self,
-            _path_or_stream(context),
-            tags=[tag] if isinstance(tag, str) else list(tag),
-            dockerfile=None if dockerfile is None else _path_or_stream(dockerfile),
+        stages = () if isinstance(no_cache, bool) else no_cache
+        options = BuildOptions(
+            tags=(tag,) if isinstance(tag, str) else tuple(tag),
             target=target,
-            build_args=build_args or {},
-            contexts=contexts or {},
-            labels=labels or {},
-            secrets=secrets or {},
-            ssh=ssh or {},
-            add_hosts=list(add_hosts),
+            platform=parse_platform(platform) if platform else None,
+            args=dict(build_args or {}),
+            contexts=dict(contexts or {}),
+            labels=dict(labels or {}),
+            annotations=dict(annotations or {}),
+            secrets=secrets_of(secrets or {}),
+            ssh=dict(ssh or {}),
+            add_hosts=tuple(add_hosts),
             network=network,
-            no_cache=no_cache,
+            pull=pull,
+            no_cache=no_cache is True,
+            no_cache_stages=frozenset(name.lower() for name in stages),
             explain_cache=explain_cache,
             resume=resume,
-            on_event=on_event,
+            cache_from=tuple(map(parse_cache_from, cache_from)),
+            cache_to=tuple(map(parse_cache_to, cache_to)),
+            squash=squash,
+            jobs=jobs,
         )
+        request = Request(
+            dockerfile=None if dockerfile is None else _path_or_stream(dockerfile),
+            outputs=tuple(map(parse_output, outputs)),
+            metadata_file=os.fspath(metadata_file),
+            timestamp=timestamp,
+        )
+        return build(self, _path_or_stream(context), options, request, on_event)
 
     def explain(self, image: Image | str, options: RunOptions, *, keep: bool = False) -> str:
         """Return the shell script that does what a run would do; with `keep` it leaves what the command wrote."""

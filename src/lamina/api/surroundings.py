@@ -25,12 +25,21 @@ def store_root(root: str | os.PathLike[str] | None) -> str:
 
 def now() -> int:
     """Return the time to write into images: SOURCE_DATE_EPOCH if it is set, else the clock; nanoseconds."""
+    told = source_date_epoch()
+    return time.time_ns() if told is None else told
+
+
+def source_date_epoch() -> int | None:
+    """Return the time that SOURCE_DATE_EPOCH of the environment says, in nanoseconds; None where it is not set."""
     told = os.environ.get("SOURCE_DATE_EPOCH", "")
-    if not told:
-        return time.time_ns()
-    if not (told.isascii() and told.isdigit() and len(told) <= 11):
-        raise UsageError("use", "SOURCE_DATE_EPOCH", f"{told!r} is not a number of seconds")
-    return int(told) * _SECOND
+    return parse_epoch(told) if told else None
+
+
+def parse_epoch(text: str) -> int:
+    """Return the nanoseconds that a number of seconds means (UsageError)."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 11):
+        raise UsageError("use", "SOURCE_DATE_EPOCH", f"{text!r} is not a number of seconds")
+    return int(text) * _SECOND
 
 
 def this_machine() -> str:

@@ -134,7 +134,7 @@ def push(store: Store, image: Image | str, name: str, *, compression: str, platf
         compression=compression,
         environ=os.environ,
         on_event=on_event,
-    )
+    ).digest
 
 
 def copy(

@@ -52,8 +52,10 @@ def keep_failure(
         created = format_time(options.created)
         after = with_history(state, f"{error.instruction.text} # failed", created=created, empty=False)
         after = replace(after, layers=(*state.layers, layer.name))
-    plain = replace(options, tags=())
-    before_image, after_image = (make_image(staging, _as_shell(each), plain, platform) for each in (state, after))
+    plain = replace(options, tags=(), squash=False, epoch=None)
+    before_image, after_image = (
+        make_image(staging, worker, _as_shell(each), plain, platform) for each in (state, after)
+    )
     names = [*options.tags, DEFAULT_NAME]
     for name in names:
         write_failed(staging, name, before=before_image, failed=after_image)

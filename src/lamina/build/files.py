@@ -67,7 +67,7 @@ def copy_sources(
     """
     with Union(layers) as source, Union(below, upper=upper, userxattr=userxattr, sync=False) as target:
         selected = list(Selection(source, ignore=ignore, exclude=exclude, parents=parents).of(sources))
-        copier = _Copier(source, target, owner=owner, mode=parse_mode(mode) if mode else None, created=created)
+        copier = Copier(source, target, owner=owner, mode=parse_mode(mode) if mode else None, created=created)
         copier.single_id = single_id
         copier.copy(selected, destination)
 
@@ -77,7 +77,7 @@ def make_directory(
 ) -> None:
     """Make the directory `path`, with its parents, where there is none (WORKDIR)."""
     with Union(below, upper=upper, userxattr=userxattr, sync=False) as target:
-        copier = _Copier(target, target, owner=owner, mode=None, created=created)
+        copier = Copier(target, target, owner=owner, mode=None, created=created)
         copier.single_id = single_id
         if not target.exists(path):
             copier.make_directories(path)
@@ -169,7 +169,7 @@ def _digest(tree: Union, path: str, status: os.stat_result) -> str:
     return state.hexdigest()[:32]
 
 
-class _Copier:
+class Copier:
     """Copies files from one union to another."""
 
     def __init__(self, source: Union, target: Union, *, owner: list[int], mode: Mode | None, created: int) -> None:
@@ -189,7 +189,7 @@ class _Copier:
         lone = len(tops) == 1 and tops[0].place != "" and not destination.endswith("/")
         if lone and not self._target.is_dir(destination):
             self.make_directories(posixpath.dirname(destination) or "/")
-            self._copy_one(tops[0], destination)
+            self.copy_one(tops[0], destination)
         else:
             self.make_directories(destination.rstrip("/") or "/")
             for each in selected:
@@ -206,7 +206,7 @@ class _Copier:
         if posixpath.dirname(each.place):
             self.make_directories(posixpath.dirname(path))
         if each.place or not self._source.is_dir(each.path):
-            self._copy_one(each, path)
+            self.copy_one(each, path)
 
     def make_directories(self, path: str) -> None:
         """Make `path` and its parents as directories of root, or of --chown's user, with mode 0755."""
@@ -225,7 +225,7 @@ class _Copier:
             if self._created:
                 self._times[each] = self._created
 
-    def _copy_one(self, each: Selected, target: str) -> None:
+    def copy_one(self, each: Selected, target: str) -> None:
         path = each.path
         status = self._source.stat(path, follow_symlinks=each.follow)
         if stat.S_ISDIR(status.st_mode):

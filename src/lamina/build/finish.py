@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from lamina.build.values import State
 from lamina.events import ignore
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from lamina.build.progress import Step
     from lamina.ids.worker import Worker
     from lamina.store.staging import Staging
+
+    #: Is told what a step made, and under which names it is looked for.
+    Done: TypeAlias = Callable[[StepRecord, Sequence[str]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +81,14 @@ class Finisher:
             state = replace(state, trees=(*state.trees, tree_path(self._staging.layout, record.layer)))
         return state
 
-    def add_made(self, state: State, work: Work, step: Step, done: Callable[[StepRecord], None]) -> State:
+    def add_made(self, state: State, work: Work, step: Step, done: Done) -> State:
         """Return the state after a step whose layer is yet to be made: then `done` is told, and `step` ends."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(1, "lamina-layer")
         self._steps.append((len(state.history), self._pool.submit(self._finish, work, step, done)))
         return replace(state, trees=(*state.trees, work.upper))
 
-    def _finish(self, work: Work, step: Step, done: Callable[[StepRecord], None]) -> StepRecord:
+    def _finish(self, work: Work, step: Step, done: Done) -> StepRecord:
         try:
             self._raise_earlier()
             layer = making.capture(
@@ -100,13 +103,20 @@ class Finisher:
             )
             record = replace(work.record, layer=layer.name if layer.entries else "")
             write_step(self._staging, record, work.identities)
-            done(record)
+            done(record, work.identities)
         except BaseException as error:
             step.fail(error)
             raise
         finally:
             work.lock.close()
         return self._take(record)
+
+    def layers(self) -> list[str]:
+        """Return the names of the layers so far, base first; waits for those that are being made."""
+        for _, step in list(self._steps):
+            if isinstance(step, Future):
+                step.result()
+        return list(self._layers)
 
     def settle(self, state: State) -> State:
         """Wait for all layers, and return the state with their names, and a history that tells which steps made one."""

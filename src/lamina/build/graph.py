@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from lamina.build.bases import Bases
 from lamina.build.context import Context
 from lamina.build.dockerfile.expand import Expander
 from lamina.build.dockerfile.instructions import Dockerfile, Stage
@@ -18,11 +19,11 @@ from lamina.build.inputs.gather import Inputs
 from lamina.build.keys import Key
 from lamina.build.ops import Take
 from lamina.build.values import BuildOptions, State, Tree, at
-from lamina.errors import NotFound
+from lamina.errors import InvalidInput, LaminaError
 from lamina.oci.config import Settings
 from lamina.oci.platform import Platform, parse_platform
-from lamina.store.images import ImageRecord, find_image, image_thing
-from lamina.store.publish import read_config, things_of
+from lamina.store.images import ImageRecord
+from lamina.store.publish import read_config
 
 if TYPE_CHECKING:
     from lamina.store.layout import Layout
@@ -41,17 +42,18 @@ class Graph:
         context: Context,
         inputs: Inputs,
         options: BuildOptions,
-        platform: Platform,
+        bases: Bases,
+        target: Platform,
         global_values: Mapping[str, str],
     ) -> None:
         self.results: Mapping[int, Future[State]] = {}
-        self._staging = staging
         self._layout: Layout = staging.layout
         self._dockerfile = dockerfile
         self._context = context
         self._inputs = inputs
         self._contexts = options.contexts
-        self._platform = platform
+        self._bases = bases
+        self._target = target
         self._expander = Expander(global_values, escape=dockerfile.escape)
         self._images = {stage.index: self._image_of(stage) for stage in dockerfile.stages}
 
@@ -67,17 +69,17 @@ class Graph:
 
     def base_state(self, stage: Stage) -> State:
         """Return the state that a stage starts from: an earlier stage's, nothing, or an image's."""
-        self._check_platform(stage)
+        platform = self._platform_of(stage)
         image = self._images[stage.index]
         earlier = base_stage(self._dockerfile, stage.index, image)
         if earlier is not None:
             state = self.results[earlier.index].result()
             return replace(state, variables=_environment(state.settings), arguments=frozenset(), has_cmd=False)
         if image.lower() == SCRATCH:
-            return State(below=Key((("image", SCRATCH),)).text)
+            return State(below=Key((("image", SCRATCH),)).text, platform=platform)
         try:
-            record = self._find(image)
-        except NotFound as error:
+            record = self._find(image, platform)
+        except LaminaError as error:
             hint = stage_hint(self._dockerfile, image) or error.hint
             raise at(stage.base, str(error), hint) from error
         return self._state_of(record)
@@ -93,15 +95,18 @@ class Graph:
         named = self._contexts.get(word.text)
         if named is not None and not named.startswith(_IMAGE):
             return self._inputs.named(word.text, named)
-        record = self._find(word.text if named is None else named.removeprefix(_IMAGE))
+        record = self._find(word.text if named is None else named.removeprefix(_IMAGE), self._platform_of(stage))
         return Tree(record.trees(self._layout))
 
-    def _check_platform(self, stage: Stage) -> None:
+    def _platform_of(self, stage: Stage) -> Platform:
+        """Return the platform that a stage is for: that of FROM, or the one that is built."""
         if stage.base.platform is None:
-            return
+            return self._target
         word = self._expander.word(stage.base.platform, stage.base.source)
-        if not self._platform.runs(parse_platform(word.text)):
-            raise at(stage.base, f"--platform={word}: this machine runs {self._platform}, and a build is for it alone")
+        try:
+            return parse_platform(word.text)
+        except InvalidInput as error:
+            raise at(stage.base, f"--platform={word}: {error.reason}", "--platform=$BUILDPLATFORM") from error
 
     def _image_of(self, stage: Stage) -> str:
         image = self._expander.word(stage.base.image, stage.base.source)
@@ -109,14 +114,8 @@ class Graph:
             raise at(stage.base, "the name of the base image is empty", "give its ARG a value, or a default")
         return image.text
 
-    def _find(self, name: str) -> ImageRecord:
-        named = self._contexts.get(name, name).removeprefix(_IMAGE)
-        with self._layout.publishing():
-            record = find_image(self._layout, named)
-            self._staging.pin(image_thing(record.manifest), *things_of(record))
-        if record.host:
-            raise NotFound("build on", name, "it is a change of this machine's own root, and runs over `host` only")
-        return record
+    def _find(self, name: str, platform: Platform) -> ImageRecord:
+        return self._bases.find(self._contexts.get(name, name).removeprefix(_IMAGE), platform)
 
     def _state_of(self, record: ImageRecord) -> State:
         config = read_config(self._layout, record.id)
@@ -130,6 +129,9 @@ class Graph:
             author=config.author,
             variables=_environment(config.settings),
             shell=tuple(str(word) for word in shell) if isinstance(shell, list | tuple) else ("/bin/sh", "-c"),
+            platform=config.platform,
+            base_layers=len(record.layers),
+            base_history=len(config.history),
         )
 
 

@@ -93,6 +93,11 @@ class Progress:
             event.time = round(self._clock() - self._began, 6)
             self._on_event(event)
 
+    def pass_on(self, event: Event) -> None:
+        """Hand on an event of another task that goes on within the build."""
+        with self._lock:
+            self._on_event(event)
+
     def is_first_failure(self, error: BaseException) -> bool:
         """Return whether no other step has failed with this very error; remember it."""
         with self._lock:

@@ -14,6 +14,7 @@ from lamina.build.dockerfile.heredoc import Script, run_form
 from lamina.build.dockerfile.instructions import ExecForm, Run, ShellForm
 from lamina.build.dockerfile.mounts import BindMount, CacheMount, Mount, SecretMount, SshMount, TmpfsMount
 from lamina.build.keys import digest
+from lamina.build.secretfiles import SecretFiles, read_secret
 from lamina.build.values import BuildError, BuildOptions, State, at
 from lamina.ids.worker import Fd
 from lamina.runtime.launch import launch
@@ -48,7 +49,12 @@ def run_step(
 
     Raises BuildError where its status is not 0, with the last lines that it said.
     """
-    with _Mounts(layout, state, run, options=options, directory=directory, materialize=materialize) as taken:
+    with (
+        SecretFiles(worker) as secrets,
+        _Mounts(
+            layout, state, run, options=options, directory=directory, materialize=materialize, secrets=secrets
+        ) as taken,
+    ):
         for mount in mounts:
             taken.take(mount)
         asked = RunOptions(
@@ -96,6 +102,11 @@ def mount_parts(mounts: tuple[Mount, ...]) -> Iterator[tuple[str, str]]:
     for mount in mounts:
         if isinstance(mount, CacheMount | TmpfsMount):
             yield f"mount {mount.target}", digest(repr(mount))
+
+
+def cache_name(mount: CacheMount) -> str:
+    """Return the name that the store has for a cache: all mounts with this id, or this target, share it."""
+    return digest(f"cache {mount.id or mount.target}")
 
 
 def _launch(worker: Worker, launch_plan: dict[str, object], output: int, directory: str) -> tuple[int, list[str]]:
@@ -154,6 +165,7 @@ class _Mounts:
         options: BuildOptions,
         directory: str,
         materialize: Materialize,
+        secrets: SecretFiles,
     ) -> None:
         self.binds: list[Bind | Tmpfs] = []
         self.environment: dict[str, str] = {}
@@ -164,6 +176,7 @@ class _Mounts:
         self._directory = directory
         self._materialize = materialize
         self._locks: list[int] = []
+        self._secrets = secrets
 
     def __enter__(self) -> _Mounts:
         return self
@@ -203,18 +216,17 @@ class _Mounts:
         return absolute(target, self._state.workdir).rstrip("/") or "/"
 
     def _secret(self, mount: SecretMount) -> None:
-        path = self._options.secrets.get(mount.id)
-        if path is None:
+        secret = self._options.secrets.get(mount.id)
+        if secret is None:
             if mount.required:
                 reason = f"the secret {mount.id} was not given"
-                raise at(self._run, reason, f"--secret id={mount.id},src=FILE")
+                raise at(self._run, reason, f"--secret id={mount.id},src=FILE, or ,env=NAME")
             return
         if mount.env is not None:
-            with open(path, encoding="utf-8", errors="surrogateescape") as file:
-                self.environment[mount.env] = file.read()
+            self.environment[mount.env] = os.fsdecode(read_secret(secret))
         if mount.target is not None:
-            # Bound from where it lies: a secret is never copied into the store.
-            self.binds.append(Bind(os.path.abspath(path), self._target(mount.target), read_only=True))
+            path = self._secrets.add(secret, mount)
+            self.binds.append(Bind(path, self._target(mount.target), read_only=True))
 
     def _ssh(self, mount: SshMount) -> None:
         path = self._options.ssh.get(mount.id)
@@ -228,7 +240,7 @@ class _Mounts:
 
     def _cache(self, mount: CacheMount) -> str:
         """Return the cache's directory in the store, made and locked as the mount says."""
-        name = digest(f"cache {mount.id or mount.target}")
+        name = cache_name(mount)
         top = self._layout.path("build", "cache")
         ensure_directory(top)
         path = f"{top}/{name}"

@@ -7,17 +7,23 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
+from lamina.build.bases import Bases
+from lamina.build.cached import StepCache, open_caches
+from lamina.build.cacheexport import export_caches
+from lamina.build.cachemounts import unpack_mounts
 from lamina.build.context import Context, Input
 from lamina.build.dockerfile.arguments import global_arguments, platform_arguments
 from lamina.build.dockerfile.check import Facts, Report, check
 from lamina.build.dockerfile.ignore import parse_ignore
 from lamina.build.dockerfile.instructions import Dockerfile, Stage
 from lamina.build.dockerfile.parse import parse
+from lamina.build.dockerfile.rules import Settings, parse_settings, settings_of
+from lamina.build.dockerfile.source import NOWHERE, DockerfileError, Position
 from lamina.build.dockerfile.stages import target_stage
 from lamina.build.failure import keep_failure
 from lamina.build.graph import Graph
@@ -53,6 +59,7 @@ def build(
     *,
     inputs: Inputs,
     platform: Platform,
+    environ: Mapping[str, str],
     progress: Progress,
 ) -> ImageRecord:
     """Build the image that a Dockerfile describes, name it, and return its record.
@@ -62,22 +69,58 @@ def build(
     """
     dockerfile = parse(source.dockerfile, source.name)
     target = target_stage(dockerfile, options.target)
-    with Staging(layout) as staging:
-        state = Build(staging, worker, dockerfile, target, source.context, inputs, options, platform, progress).run()
+    if _check_settings(dockerfile, options).error:
+        _refuse_findings(_check(dockerfile, target, source.context, options, platform))
+    elsewhere_opened = open_caches(options.cache_from, environ, progress.note)
+    with Staging(layout) as staging, elsewhere_opened as elsewhere:
+        cache = StepCache(staging, worker, elsewhere)
+        unpack_mounts(staging, worker, elsewhere, progress.note)
+        running = Build(
+            staging, worker, dockerfile, target, source.context, inputs, options, platform, cache, environ, progress
+        )
+        state = running.run()
         with progress.step("exporting to image"):
-            return make_image(staging, state, options, platform)
+            image = make_image(staging, worker, state, options, state.platform or platform)
+        if options.cache_to:
+            with progress.step("exporting cache") as step:
+                targets = options.cache_to
+                export_caches(staging, worker, cache, state.steps, targets, environ=environ, say=step.note)
+        return image
 
 
 def check_input(source: Input, options: BuildOptions, platform: Platform) -> Report:
     """Return what the build checks find in a Dockerfile; nothing is built. Raises DockerfileError."""
     dockerfile = parse(source.dockerfile, source.name)
     target = target_stage(dockerfile, options.target)
+    return _check(dockerfile, target, source.context, options, platform)
+
+
+def _check(
+    dockerfile: Dockerfile, target: Stage, context: Context, options: BuildOptions, platform: Platform
+) -> Report:
     facts = Facts(
-        predefined=platform_arguments(platform, platform, target.name),
+        predefined=platform_arguments(platform, options.platform or platform, target.name),
         build_args=options.args,
-        ignore=parse_ignore(source.context.ignore) if source.context.ignore else None,
+        ignore=parse_ignore(context.ignore) if context.ignore else None,
+        settings=_check_settings(dockerfile, options),
     )
     return check(dockerfile, facts)
+
+
+def _check_settings(dockerfile: Dockerfile, options: BuildOptions) -> Settings:
+    """Return what the checks are to be: what the build argument says, in place of what the file says."""
+    told = options.args.get("BUILDKIT_DOCKERFILE_CHECK")
+    return settings_of(dockerfile) if told is None else parse_settings(told, NOWHERE, Position(1, 1))
+
+
+def _refuse_findings(report: Report) -> None:
+    """Raise what the checks found, where that is to fail the build."""
+    if report.fails:
+        finding, more = report.findings[0], len(report.findings) - 1
+        reason = f"{finding.rule.name}: {finding.message}{f' (and {more} more)' if more else ''}"
+        raise DockerfileError(
+            finding.source, finding.position, reason, finding.hint or "lamina build --check shows all"
+        )
 
 
 class Build:
@@ -93,6 +136,8 @@ class Build:
         inputs: Inputs,
         options: BuildOptions,
         platform: Platform,
+        cache: StepCache,
+        environ: Mapping[str, str],
         progress: Progress,
     ) -> None:
         self.layout = staging.layout
@@ -101,12 +146,16 @@ class Build:
         self.staging = staging
         self.options = options
         self.inputs = inputs
+        self.cache = cache
+        self.machine = platform
         self.escape = dockerfile.escape
-        predefined = platform_arguments(platform, platform, target.name)
+        built_for = options.platform or platform
+        predefined = platform_arguments(platform, built_for, target.name)
         self.global_values: dict[str, str] = dict(global_arguments(dockerfile, predefined, options.args))
         self._target = target
-        self._platform = platform
-        self._graph = Graph(staging, dockerfile, context, inputs, options, platform, self.global_values)
+        self._platform = built_for
+        bases = Bases(staging, worker, pull=options.pull, machine=platform, environ=environ, on_event=progress.pass_on)
+        self._graph = Graph(staging, dockerfile, context, inputs, options, bases, built_for, self.global_values)
         self._turns = threading.Semaphore(options.jobs)
         self._stopping = threading.Event()
         self._made: set[str] = set()

@@ -11,27 +11,33 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from lamina.build import files
+from lamina.build.cached import StepCache
 from lamina.build.carry import carry_out
 from lamina.build.configure import configure, take_triggers, with_history
 from lamina.build.dockerfile.expand import Expander
 from lamina.build.dockerfile.instructions import Add, Copy, Instruction, Run, Stage, Workdir
+from lamina.build.dockerfile.mounts import CacheMount
 from lamina.build.dockerfile.parse import parse_trigger
+from lamina.build.emulation import check_runnable
 from lamina.build.finish import Finisher, Work
 from lamina.build.inputs.adding import remote_parts
 from lamina.build.inputs.gather import Inputs
 from lamina.build.keys import BELOW, Key, Part, differences, identity
-from lamina.build.ops import CopyOp, Operation, Take, WorkdirOp, plan_step
+from lamina.build.ops import CopyOp, Operation, RunOp, Take, WorkdirOp, plan_step
 from lamina.build.progress import Progress, Step
+from lamina.build.running import cache_name
 from lamina.build.values import BuildError, BuildOptions, State, Tree, at
 from lamina.errors import InvalidInput
 from lamina.oci.timestamp import format_time
 from lamina.store.failed import has_upper, take_upper
-from lamina.store.steps import StepLock, StepRecord, find_step, last_key, read_step
+from lamina.store.steps import StepLock, StepRecord, last_key, read_step
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
     from lamina.ids.worker import Helper
+    from lamina.oci.platform import Platform
     from lamina.store.layout import Layout
     from lamina.store.staging import Staging
 
@@ -44,6 +50,8 @@ class Surroundings(Protocol):
     staging: Staging
     options: BuildOptions
     inputs: Inputs
+    cache: StepCache
+    machine: Platform
     escape: str
     progress: Progress
     global_values: dict[str, str]
@@ -86,6 +94,7 @@ class StageBuilder:
         self.progress: Step  # the step that is carried out
         self._created = format_time(build.options.created)
         self._finisher = Finisher(build.staging, build.worker)
+        self._no_cache = build.options.no_cache or stage.label in build.options.no_cache_stages
 
     def run(self) -> State:
         """Return the state after the last instruction. Raises BuildError, DockerfileError, and what the parts raise."""
@@ -148,16 +157,22 @@ class StageBuilder:
     def _file_step(self, state: State, operation: Operation) -> State:
         """Take what the operation makes from the cache, or carry it out."""
         key = plain = Key(((BELOW, state.below), *operation.parts, *self._content_parts(operation)))
-        known = self._find(key)
+        if isinstance(operation, RunOp):
+            names = [cache_name(mount) for mount in operation.mounts if isinstance(mount, CacheMount)]
+            self._build.cache.note_mounts(names)
+        known = self._find(key, operation)
         if known is None and self.options.resume:
-            resumed = self._find(key.resumed())
+            resumed = self._find(key.resumed(), operation)
             if resumed or has_upper(self.layout, key.text):
                 known, key = resumed, key.resumed()
         state = self._take_known(state, operation, known) if known else self._make(state, operation, key, plain)
-        return replace(state, below=key.text)
+        return replace(state, below=key.text, steps=(*state.steps, key.text))
 
-    def _find(self, key: Key) -> StepRecord | None:
-        return None if self.options.no_cache else find_step(self._build.staging, key.text)
+    def _find(self, key: Key, operation: Operation) -> StepRecord | None:
+        if self._no_cache:
+            return None
+        identities = self._identities(operation)
+        return self._build.cache.find(key, self._finisher.layers, identities, self.progress.note)
 
     def _take_known(self, state: State, operation: Operation, record: StepRecord) -> State:
         self.progress.cached()
@@ -176,6 +191,8 @@ class StageBuilder:
             if known is not None:
                 return self._take_known(state, operation, known)
             identities = self._identities(operation)
+            if isinstance(operation, RunOp):
+                check_runnable(build.machine, state.platform, operation.step)
             if self.options.explain_cache:
                 self._explain(key, identities)
             directory = self._finisher.new_directory()
@@ -194,9 +211,13 @@ class StageBuilder:
         record = StepRecord(key.text, "", self._created, key.texts())
         work = Work(directory, ignored, record, identities, lock)
         self.progress.defer()
-        state = self._finisher.add_made(state, work, self.progress, build.note_made)
+        state = self._finisher.add_made(state, work, self.progress, self._note_made)
         # Whether it is an empty layer is known when it is made: `settle` corrects the history.
         return with_history(state, operation.created_by, created=self._created, empty=False)
+
+    def _note_made(self, record: StepRecord, identities: Sequence[str]) -> None:
+        self._build.cache.note(record, identities)
+        self._build.note_made(record)
 
     def _identities(self, operation: Operation) -> tuple[str, ...]:
         """Return the names under which a person would look for this step's last run."""
@@ -209,7 +230,7 @@ class StageBuilder:
         """Take the right to carry out the step: at once, or when the one who has it is done or dead."""
         build = self._build
         # What others make is not wanted without a cache, but two stages of this build may still share a step.
-        own = f"-{os.path.basename(build.staging.path)}" if self.options.no_cache else ""
+        own = f"-{os.path.basename(build.staging.path)}" if self._no_cache else ""
         lock = StepLock(self.layout, key.text + own)
         waiting = False
         while not lock.take():

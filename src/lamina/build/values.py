@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from lamina.build.bases import Pull
+from lamina.build.cachespec import CachePlace, CacheTarget
 from lamina.build.dockerfile.instructions import Instruction
 from lamina.build.dockerfile.source import DockerfileError
 from lamina.errors import LaminaError, one_line
 from lamina.oci.config import History, Settings
+from lamina.oci.platform import Platform
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
     """Everything that `lamina build` can be told.
 
-    `secrets` are files by id, `contexts` further sources of files by name: directories, or "docker-image://NAME".
-    With `resume` a command that failed starts over what its upper had. `created` is the time of everything that is
-    made, in nanoseconds since the epoch.
+    `secrets` are paths, or the values as bytes, by id; `contexts` further sources of files by name: directories, or
+    "docker-image://NAME". With `resume` a command that failed starts over what its upper had. `created` is the time of
+    everything that is made, in nanoseconds since the epoch; `epoch` is SOURCE_DATE_EPOCH if that was given, `created`
+    being the same then. With `rewrite_times`, files that are newer get it, too. `platform` is what is built for, None
+    for this machine. `no_cache_stages` are names of stages whose steps are all carried out. `annotations` are the
+    manifest's.
     """
 
     tags: tuple[str, ...] = ()
@@ -25,15 +31,24 @@ class BuildOptions:
     args: Mapping[str, str] = field(default_factory=dict)
     contexts: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
-    secrets: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str | bytes] = field(default_factory=dict)
     ssh: Mapping[str, str] = field(default_factory=dict)
     add_hosts: tuple[tuple[str, str], ...] = ()
     network: str = "host"
+    annotations: Mapping[str, str] = field(default_factory=dict)
     no_cache: bool = False
+    no_cache_stages: frozenset[str] = frozenset()
+    squash: bool = False
     explain_cache: bool = False
     resume: bool = False
+    cache_from: tuple[CachePlace, ...] = ()
+    cache_to: tuple[CacheTarget, ...] = ()
+    pull: Pull = "missing"
+    platform: Platform | None = None
     jobs: int = 4
     created: int = 0
+    epoch: int | None = None
+    rewrite_times: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +58,8 @@ class State:
     `layers` are names of the store, base first, once the stage has ended; `trees` are directories of changes, base
     first, to stand on while it goes on: a step's upper serves as one before it is a layer. `below` is the key of the
     file tree. `variables` are what ARG and ENV gave: for expansion and the environment of RUN; `arguments` names those
-    that ARG gave.
+    that ARG gave. The first `base_layers` layers and `base_history` entries are those of the base image; `platform` is
+    its platform, None until there is one. `steps` are the keys of the steps that led here.
     """
 
     settings: Settings = field(default_factory=Settings)
@@ -56,6 +72,10 @@ class State:
     arguments: frozenset[str] = frozenset()
     shell: tuple[str, ...] = ("/bin/sh", "-c")
     has_cmd: bool = False
+    base_layers: int = 0
+    base_history: int = 0
+    steps: tuple[str, ...] = ()
+    platform: Platform | None = None
 
     @property
     def workdir(self) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from lamina.cli.commands import NAMES, table_of
 from lamina.cli.main import LAMINA
-from lamina.cli.options import CHOICE, FLAG
+from lamina.cli.options import CHOICE, FLAG, OPTIONAL
 from lamina.errors import LaminaError
 
 TYPE_CHECKING = False
@@ -113,7 +113,7 @@ def _takes_next(command: Command, word: str) -> Option | None:
         option = command.by_long(word[2:])
     else:
         option = command.by_short(word[-1]) if len(word) > 1 and word.startswith("-") else None
-    return option if option is not None and option.kind != FLAG else None
+    return option if option is not None and option.kind not in (FLAG, OPTIONAL) else None
 
 
 def _place(command: Command, before: Sequence[str]) -> tuple[int, bool]:

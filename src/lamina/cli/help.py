@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lamina.cli.commands import GROUPS, table_of
-from lamina.cli.options import CHOICE, FLAG, LIST, full_name
+from lamina.cli.options import CHOICE, FLAG, LIST, OPTIONAL, full_name
 from lamina.cli.text import cells, pad, wrap
 
 TYPE_CHECKING = False
@@ -50,6 +50,8 @@ def usage(command: Command) -> str:
 def spelling(option: Option) -> str:
     """Return the names of an option and what it takes: "-e, --env NAME[=VALUE] …"."""
     short = f"-{option.short}, " if option.short else "    "
+    if option.kind == OPTIONAL:
+        return f"{short}--{option.long}[={option.value}]"
     value = f" {value_of(option)}" if option.kind != FLAG else ""
     return f"{short}--{option.long}{value}{' …' if option.kind == LIST else ''}"
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from lamina.cli.context import Context
 
-FLAG, TEXT, LIST, CHOICE = "flag", "text", "list", "choice"
+FLAG, TEXT, LIST, CHOICE, OPTIONAL = "flag", "text", "list", "choice", "optional"
 
 _TRUTHS = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
 
@@ -26,8 +26,9 @@ class Option:
     """One option of a command.
 
     `long` is its name without dashes, `short` one letter or "". `value` names what it takes ("DIR"): the help shows it
-    and the completion goes by it. A list may be given many times, of the other kinds the last one counts. `hint` is
-    shown with the error for a value that is none of the `choices`.
+    and the completion goes by it. A list may be given many times, of the other kinds the last one counts. An optional
+    one is a list, too: its value stands after `=`, and is "" where there is none. `hint` is shown with the error for a
+    value that is none of the `choices`.
     """
 
     __slots__ = ("choices", "help", "hint", "kind", "long", "short", "value")
@@ -139,7 +140,7 @@ class Arguments:
 
     def texts(self, name: str) -> list[str]:
         """Return all values of --`name` in their order."""
-        value = self._value(name, LIST)
+        value = self._value(name, LIST, OPTIONAL)
         return list(value) if isinstance(value, list) else []
 
     def _value(self, name: str, *kinds: str) -> object:
@@ -218,6 +219,8 @@ def _long(command: Command, arguments: Arguments, word: str, rest: list[str]) ->
         _store(command, arguments, option, word.partition("=")[0], value)
     elif option.kind == FLAG:
         arguments.values[option.long] = True
+    elif option.kind == OPTIONAL:
+        _store(command, arguments, option, word, "")
     else:
         _store(command, arguments, option, word, _next(command, word, rest))
 
@@ -248,7 +251,7 @@ def _next(command: Command, spelled: str, rest: list[str]) -> str:
 
 def _store(command: Command, arguments: Arguments, option: Option, spelled: str, value: str) -> None:
     values = arguments.values
-    if option.kind == LIST:
+    if option.kind in (LIST, OPTIONAL):
         earlier = values.get(option.long)
         values[option.long] = [*earlier, value] if isinstance(earlier, list) else [value]
     elif option.kind == FLAG:

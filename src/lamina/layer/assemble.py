@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 from lamina.layer import deep
 from lamina.layer.content import read_range
@@ -31,34 +32,38 @@ def compress(layer: str, out: int, compression: str) -> tuple[str, str, int]:
         return digester.finish(), written.finish(), written.size
 
 
-def _write_tar(layer: str, output: _Output, digester: Digester) -> None:
+def tar_pieces(layer: str) -> Iterator[bytes]:
+    """Yield the tar of the layer in the directory `layer`, in pieces of any size; raises as `assemble`."""
     path = os.path.join(layer, "framing")
     root = os.open(os.path.join(layer, "tree"), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with open(path, "rb") as file, deep.Files(root) as tree:
-            writer = _Writer(output, digester)
-            _copy(FramingReader(file, path), tree, writer)
-            writer.flush()
+            yield from _pieces(FramingReader(file, path), tree)
     finally:
         os.close(root)
 
 
-def _copy(framing: FramingReader, tree: deep.Files, writer: _Writer) -> None:
+def _pieces(framing: FramingReader, tree: deep.Files) -> Iterator[bytes]:
     for number, record in enumerate(framing.records()):
-        writer.write(record.literal)
+        yield record.literal
         if not record.length:
             continue
         kept = framing.replaced(number)
         if kept is not None:
-            for piece in kept:
-                writer.write(piece)
+            yield from kept
             continue
         fd = tree.open(record.path)
         try:
-            for piece in read_range(fd, record.offset, record.length, record.path):
-                writer.write(piece)
+            yield from read_range(fd, record.offset, record.length, record.path)
         finally:
             os.close(fd)
+
+
+def _write_tar(layer: str, output: _Output, digester: Digester) -> None:
+    writer = _Writer(output, digester)
+    for piece in tar_pieces(layer):
+        writer.write(piece)
+    writer.flush()
 
 
 class _Output:

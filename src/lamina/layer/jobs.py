@@ -121,6 +121,20 @@ def compress_layer(*, layer: str, out: Fd, compression: str) -> dict[str, object
     return {"diff_id": diff_id, "digest": digest, "size": size}
 
 
+def is_later(*, layer: str, latest: int) -> bool:
+    """Tell whether something in the layer in the directory `layer` has a time after `latest`, in nanoseconds."""
+    from lamina.layer import retime
+
+    return retime.is_later(layer, latest)
+
+
+def retime_layer(*, layer: str, latest: int, out: Fd) -> None:
+    """Write the tar of the layer in the directory `layer` to `out`, with no time in it after `latest`."""
+    from lamina.layer import retime
+
+    retime.write_retimed(layer, latest, out)
+
+
 def flatten_layers(*, trees: list[str], owners: list[str], out: Fd, single_id: bool) -> None:
     """Write what the layers `trees`, base first, show together to `out` as one tar; `owners` are their tables."""
     from lamina.layer.flatten import flatten

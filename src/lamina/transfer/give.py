@@ -8,7 +8,7 @@ layer, so that sending it again to where it is costs no compressing.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from lamina.ids.worker import Fd
 from lamina.layer.encode import maker_of, parse_compression
 from lamina.oci.descriptor import (
     CONFIG,
+    DOCKER_CONFIG,
     LAYER,
     LAYER_COMPRESSION,
     LAYER_GZIP,
@@ -31,11 +32,11 @@ from lamina.store import making
 from lamina.store.blobs import blob_thing, has_blob, read_document
 from lamina.store.bundles import BundleRecord, bundle_name, images_of, things_of_bundle
 from lamina.store.images import ImageRecord
-from lamina.store.layers import read_compressed, remember_compressed
+from lamina.store.layers import LayerRecord, read_compressed, remember_compressed
 from lamina.store.layout import Layout
-from lamina.store.publish import documents_of, things_of
+from lamina.store.publish import documents_of, tar_descriptor, things_of
 from lamina.store.staging import Staging
-from lamina.transfer.content import Blob
+from lamina.transfer.content import Blob, Bytes
 from lamina.transfer.section import PIECE, Section, whole_file
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class StoreSource:
         self._task = task
         self._on_event = on_event
         self._tars: dict[str, str] = {}  # layers by their diff ids
-        self._made: dict[str, Section] = {}
+        self._made: dict[str, Blob] = {}
         self._known: dict[str, str] = {}  # layers by the digests that their compressed forms will have
         self._manifests: dict[str, bytes] = {}
 
@@ -96,6 +97,17 @@ class StoreSource:
         raw = read_document(layout, bundle.digest, bundle_name(bundle))
         return Descriptor(bundle.media_type, bundle.digest, len(raw))
 
+    def add_artifact(self, media_type: str, config: bytes, layers: Sequence[LayerRecord]) -> Descriptor:
+        """Make ready something that is no image: a `config` of `media_type`, and layers, which are pinned already."""
+        self._tars.update({str(layer.diff_id): layer.name for layer in layers})
+        described = Descriptor(media_type, digest_of(config), len(config))
+        self._made[described.digest] = Bytes(config)
+        manifest = make_manifest(described, tuple(tar_descriptor(layer) for layer in layers), {})
+        if self._compression != "none":
+            manifest = self._compressed(manifest, list(manifest.layers))
+        self._manifests[digest_of(manifest.raw)] = manifest.raw
+        return Descriptor(manifest.media_type, digest_of(manifest.raw), len(manifest.raw))
+
     def document(self, descriptor: Descriptor) -> bytes:
         """Return a manifest or config."""
         made = self._manifests.get(descriptor.digest)
@@ -125,7 +137,8 @@ class StoreSource:
         with ThreadPoolExecutor(_AT_ONCE, "lamina-compress") as pool:
             made = dict(zip((layer.digest for layer in bare), pool.map(self._compress, bare), strict=True))
         layers = [made.get(layer.digest) or _in_oci_words(layer) for layer in manifest.layers]
-        config = replace(manifest.config, media_type=CONFIG)
+        known = manifest.config.media_type == DOCKER_CONFIG
+        config = replace(manifest.config, media_type=CONFIG) if known else manifest.config
         return make_manifest(config, tuple(layers), manifest.annotations)
 
     def _compress(self, layer: Descriptor) -> Descriptor:

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from lamina.events import OnEvent
-from lamina.oci.descriptor import INDEX_TYPES
-from lamina.oci.digest import BlobDigest
+from lamina.oci.descriptor import INDEX_TYPES, Descriptor
 from lamina.oci.platform import Platform
 from lamina.oci.reference import Reference
 from lamina.store.bundles import BundleRecord, choose_image
@@ -36,14 +35,16 @@ def pull_image(
     platform: Platform,
     all_platforms: bool = False,
     max_size: int | None = None,
+    named: bool = True,
     environ: Mapping[str, str],
     on_event: OnEvent,
 ) -> ImageRecord:
-    """Take an image from its registry; with a tag it is called by `reference`, by a digest alone it has no name.
+    """Take an image from its registry; with a tag it is called by `reference` if it is to be `named` at all.
 
-    With `all_platforms` an index is taken whole, with all of its images; the one for `platform` is returned.
+    By a digest alone it has no name. With `all_platforms` an index is taken whole, with all of its images; the one for
+    `platform` is returned.
     """
-    names = [Reference(reference.registry, reference.repository, reference.tag)] if reference.tag else []
+    names = [Reference(reference.registry, reference.repository, reference.tag)] if named and reference.tag else []
     with Staging(layout) as staging, open_for_pull(environ, reference, on_event) as (repository, found):
         if all_platforms and found.media_type in INDEX_TYPES:
             bundle = Bundling(staging, worker, repository, "pull", max_size, on_event).take(found, names)
@@ -63,8 +64,8 @@ def push_image(
     compression: str,
     environ: Mapping[str, str],
     on_event: OnEvent,
-) -> BlobDigest:
-    """Send an image to where `reference` says, but for what is there; return the digest of what is sent.
+) -> Descriptor:
+    """Send an image to where `reference` says, but for what is there; return the manifest, or index, that is sent.
 
     An index or artifact is sent with all that belongs to it, byte for byte. InvalidInput for an
     image that is bound to this machine.
@@ -77,7 +78,7 @@ def push_image(
         source = StoreSource(staging, worker, compression=compression, task="push", on_event=on_event)
         manifest = source.add_any(image, "push the image")
         Copier(source, repository, "push", on_event, AT_ONCE).copy(manifest, [reference])
-        return manifest.digest
+        return manifest
 
 
 def _elsewhere(layout: Layout, reference: Reference) -> dict[str, str]:

@@ -36,11 +36,11 @@ def save_images(
     format: str,  # noqa: A002  # what it is called everywhere
     compression: str,
     on_event: OnEvent,
-) -> None:
+) -> list[Descriptor]:
     """Write `images` with their names to `target`; an archive appears there when it is whole.
 
-    Indexes and artifacts are written as they are, with all that belongs to them. InvalidInput for an image
-    that is bound to this machine.
+    Indexes and artifacts are written as they are, with all that belongs to them. Returns what was written for each.
+    InvalidInput for an image that is bound to this machine.
     """
     with Staging(layout) as staging:
         source = StoreSource(staging, worker, compression=compression, task="save", on_event=on_event)
@@ -50,11 +50,12 @@ def save_images(
                 raise InvalidInput("save to", "-", "a directory has a name")
             sink = open_directory_sink(os.fspath(target))
             _copy_all(source, sink, manifests, on_event)
-            return
+            return [manifest for manifest, _ in manifests]
         with new_file(target) as fd:
             writer = ArchiveWriter(fd)
             _copy_all(source, LayoutSink(writer, docker=format == "docker-archive"), manifests, on_event)
             writer.end()
+        return [manifest for manifest, _ in manifests]
 
 
 def _copy_all(

@@ -44,7 +44,7 @@ class Surroundings:
     that are repositories."""
 
     environ: Mapping[str, str]
-    secrets: Mapping[str, str]
+    secrets: Mapping[str, str | bytes]
     keep_git_dir: bool = False
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from lamina.build.inputs.names import GitRemote, is_commit
+from lamina.build.secretfiles import read_secret
 from lamina.errors import InvalidInput, NotFound, Unsupported
 
 _PASSED = ("PATH", "HOME", "SSH_AUTH_SOCK", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -39,7 +40,7 @@ class Git:
     them, also with `.HOST` after them. `on_line` takes what git says."""
 
     environ: Mapping[str, str]
-    secrets: Mapping[str, str]
+    secrets: Mapping[str, str | bytes]
     on_line: Callable[[str], None]
 
     def resolve(self, remote: GitRemote) -> str:
@@ -150,11 +151,8 @@ class Git:
         return {f"http.{parts.scheme}://{host}/.extraheader": f"Authorization: {header}"} if header else {}
 
     def _secret(self, name: str, host: str) -> str:
-        path = self.secrets.get(f"{name}.{host}") or self.secrets.get(name)
-        if path is None:
-            return ""
-        with open(path, encoding="utf-8") as file:
-            return file.read().strip()
+        secret = self.secrets.get(f"{name}.{host}") or self.secrets.get(name)
+        return "" if secret is None else read_secret(secret).decode("utf-8", "surrogateescape").strip()
 
 
 def set_times(top: str, nanoseconds: int) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 
-from lamina.cli.options import CHOICE, LIST, TEXT, Command, Option, Positional, usage_error
+from lamina.cli.options import CHOICE, LIST, OPTIONAL, TEXT, Command, Option, Positional, usage_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import BinaryIO
+    from typing import BinaryIO, Literal
 
     from lamina.build.values import BuildError
     from lamina.cli.context import Context
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 def _run(context: Context, arguments: Arguments) -> int:
     from lamina.build.dockerfile.source import DockerfileError
+    from lamina.build.output import parse_output
     from lamina.build.values import BuildError
     from lamina.cli.build_progress import make_display
     from lamina.cli.run_options import parse_add_host
@@ -26,6 +27,7 @@ def _run(context: Context, arguments: Arguments) -> int:
     form = arguments.text("progress") or "auto"
     if arguments.flag("check"):
         return _check(context, arguments)
+    outputs = _outputs(context, arguments)
     try:
         with context.progress(make_display(context, form)) as on_event:
             image = context.store().build(
@@ -36,11 +38,21 @@ def _run(context: Context, arguments: Arguments) -> int:
                 build_args=_pairs(arguments.texts("build-arg"), environ),
                 contexts=_pairs(arguments.texts("build-context"), {}),
                 labels=_pairs(arguments.texts("label"), {}),
-                secrets=dict(_secret(text, os.getcwd()) for text in arguments.texts("secret")),
+                secrets=dict(_secret(text, os.getcwd(), environ) for text in arguments.texts("secret")),
                 ssh=dict(_agent(text, environ.get("SSH_AUTH_SOCK", "")) for text in arguments.texts("ssh")),
                 add_hosts=[parse_add_host(text) for text in arguments.texts("add-host")],
                 network=arguments.text("network") or "host",
-                no_cache=arguments.flag("no-cache"),
+                no_cache=_no_cache(arguments),
+                platform=arguments.text("platform"),
+                annotations=_pairs(arguments.texts("annotation"), {}),
+                pull=_pull(arguments),
+                cache_from=arguments.texts("cache-from"),
+                cache_to=arguments.texts("cache-to"),
+                outputs=outputs,
+                metadata_file=arguments.text("metadata-file"),
+                squash=arguments.flag("squash"),
+                timestamp=_number(arguments, "timestamp"),
+                jobs=_number(arguments, "jobs") or 0,
                 explain_cache=arguments.flag("explain-cache"),
                 resume=arguments.flag("resume"),
                 on_event=on_event,
@@ -59,7 +71,8 @@ def _run(context: Context, arguments: Arguments) -> int:
     if iid_file:
         with open(iid_file, "w", encoding="ascii") as file:
             file.write(image.id)
-    context.print(image.id)
+    if not any(parse_output(text).to_stdout for text in outputs):
+        context.print(image.id)
     return 0
 
 
@@ -114,16 +127,66 @@ def _pairs(texts: list[str], environ: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def _secret(text: str, here: str) -> tuple[str, str]:
-    """Return id and path of `id=ID,src=PATH`; without src the id is the file's name."""
+def _outputs(context: Context, arguments: Arguments) -> list[str]:
+    """Return the texts of --output, and what --push adds to them."""
+    from lamina.build.output import parse_output
+    from lamina.cli.transferring import binary_output
+
+    outputs = arguments.texts("output")
+    if any(parse_output(text).to_stdout for text in outputs):
+        binary_output(context)
+    return [*outputs, "type=registry"] if arguments.flag("push") else outputs
+
+
+def _no_cache(arguments: Arguments) -> bool | list[str]:
+    """Return whether no step is taken from the cache, or the stages for which that is so."""
+    told = [text for text in arguments.texts("no-cache") if text.lower() not in ("false", "0")]
+    stages = [name for text in told if text not in ("", "true", "1") for name in text.split(",") if name]
+    stages += [name for text in arguments.texts("no-cache-filter") for name in text.split(",") if name]
+    return any(text in ("", "true", "1") for text in told) or stages
+
+
+def _pull(arguments: Arguments) -> Literal["missing", "always", "never"]:
+    told = arguments.texts("pull")
+    match told[-1] if told else "missing":
+        case "" | "always" | "true":
+            return "always"
+        case "missing" | "false":
+            return "missing"
+        case "never":
+            return "never"
+        case other:
+            raise usage_error(COMMAND, f"--pull is missing, always or never, not {other!r}")
+
+
+def _number(arguments: Arguments, name: str) -> int | None:
+    text = arguments.text(name)
+    if not arguments.given(name):
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 11):
+        raise usage_error(COMMAND, f"--{name} is a number, not {text!r}")
+    return int(text)
+
+
+def _secret(text: str, here: str, environ: Mapping[str, str]) -> tuple[str, str | bytes]:
+    """Return id and path of `id=ID,src=PATH`, or the value that `id=ID,env=NAME` has; the id may stand for either."""
     fields = dict(field.partition("=")[::2] for field in text.split(","))
-    unknown = fields.keys() - {"id", "src", "source", "type"}
-    if unknown or not fields.get("id") or fields.get("type", "file") != "file":
-        raise usage_error(COMMAND, f"--secret {text}", "id=ID,src=FILE")
-    path = os.path.join(here, fields.get("src") or fields.get("source") or fields["id"])
+    name, kind = fields.get("id", ""), fields.get("type", "")
+    variable = fields.get("env", "")
+    unknown = fields.keys() - {"id", "src", "source", "type", "env"}
+    source = fields.get("src") or fields.get("source")
+    if unknown or not name or kind not in ("", "file", "env") or (variable and source):
+        raise usage_error(COMMAND, f"--secret {text}", "id=ID,src=FILE or id=ID,env=NAME")
+    path = os.path.join(here, source or name)
+    if kind == "env" or variable or not (kind or source or os.path.isfile(path)):
+        value = environ.get(variable or source or name)
+        if value is not None:
+            return name, os.fsencode(value)
+        if kind or variable:
+            raise usage_error(COMMAND, f"--secret {text}: the environment has no {variable or source or name}")
     if not os.path.isfile(path):
         raise usage_error(COMMAND, f"--secret {text}: there is no file {path}")
-    return fields["id"], path
+    return name, path
 
 
 def _agent(text: str, default: str) -> tuple[str, str]:
@@ -157,12 +220,23 @@ COMMAND = Command(
             value="NAME=SOURCE",
         ),
         Option("label", "label the image", kind=LIST, value="NAME=VALUE"),
-        Option("secret", "a file for RUN --mount=type=secret", kind=LIST, value="id=ID,src=FILE"),
+        Option("secret", "a file, or a variable (env=NAME), for a secret mount", kind=LIST, value="id=ID,src=FILE"),
         Option("ssh", "an SSH agent for RUN --mount=type=ssh", kind=LIST, value="ID[=SOCKET]"),
         Option("add-host", "a line for /etc/hosts", kind=LIST, value="HOST:ADDRESS"),
         Option("network", "the network of RUN", kind=CHOICE, choices=("host", "none", "default")),
         Option("check", "find what is probably wrong, and build nothing: exit status 1 if there is something"),
-        Option("no-cache", "carry out every step"),
+        Option("platform", "what to build for, by default this machine", kind=TEXT, value="OS/ARCH[/VARIANT]"),
+        Option("output", "a directory, - for a tar, or TYPE", short="o", kind=LIST, value="type=TYPE[,dest=PATH…]"),
+        Option("push", "send the image to the registry that its name says"),
+        Option("pull", "pull base images anew, or as WHEN says", kind=OPTIONAL, value="WHEN"),
+        Option("no-cache", "carry out every step, or those of a STAGE", kind=OPTIONAL, value="STAGE"),
+        Option("no-cache-filter", "carry out every step of these stages", kind=LIST, value="STAGE[,STAGE]"),
+        Option("cache-from", "take steps from a shared cache", kind=LIST, value="NAME|type=local,src=DIR"),
+        Option("cache-to", "write a shared cache", kind=LIST, value="NAME|type=local,dest=DIR[,mode=max]"),
+        Option("squash", "make one layer of what is added to the base"),
+        Option("timestamp", "the time of the image and the latest of its files", kind=TEXT, value="SECONDS"),
+        Option("annotation", "annotate the manifest", kind=LIST, value="NAME=VALUE"),
+        Option("jobs", "carry out at most N steps at once", kind=TEXT, value="N"),
         Option("explain-cache", "say what differs where a step is not taken from the cache"),
         Option("resume", "run a command that failed again over what it left, instead of from its start"),
         Option("shell-on-fail", "open a shell over what a command left that failed"),
@@ -172,6 +246,7 @@ COMMAND = Command(
             kind=CHOICE,
             choices=("auto", "plain", "rawjson", "quiet"),
         ),
+        Option("metadata-file", "write what was made, as JSON, to FILE", kind=TEXT, value="FILE"),
         Option("iidfile", "write the image's id to FILE", kind=TEXT, value="FILE"),
     ),
     positionals=(

@@ -1,0 +1,105 @@
+"""Images that a build stands on: of the store, or pulled where the store has none of the name for the platform."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
+
+from lamina.errors import InvalidInput, LaminaError, NotFound
+from lamina.events import OnEvent
+from lamina.oci.platform import Platform, parse_platform
+from lamina.oci.reference import parse_reference
+from lamina.store.images import ImageRecord, find_image, image_thing
+from lamina.store.publish import things_of
+from lamina.transfer.pull import pull_image
+
+if TYPE_CHECKING:
+    from lamina.ids.worker import Worker
+    from lamina.store.staging import Staging
+
+#: When an image is pulled: where the store has none, before every build, not at all.
+Pull = Literal["missing", "always", "never"]
+
+
+class Bases:
+    """Finds images for a build, each pinned by its staging directory. Threads may ask at once."""
+
+    def __init__(
+        self,
+        staging: Staging,
+        worker: Worker,
+        *,
+        pull: Pull,
+        machine: Platform,
+        environ: Mapping[str, str],
+        on_event: OnEvent,
+    ) -> None:
+        self._staging = staging
+        self._worker = worker
+        self._pull = pull
+        self._machine = machine
+        self._environ = environ
+        self._on_event = on_event
+        self._lock = threading.Lock()
+        self._pulled: dict[tuple[str, str], ImageRecord] = {}
+
+    def find(self, name: str, platform: Platform) -> ImageRecord:
+        """Return the image `name` for `platform`. Raises NotFound, and what pulling raises."""
+        with self._lock:  # two stages that begin with one image pull it once
+            known = self._pulled.get((name, str(platform)))
+            if known is not None:
+                return known
+            if self._pull == "always" and _is_name(name):
+                return self._pulled_image(name, platform)
+            try:
+                return self._stored(name, platform)
+            except NotFound as error:
+                if self._pull == "never" or not _is_name(name):
+                    raise
+                return self._missing_image(name, platform, error)
+
+    def _stored(self, name: str, platform: Platform) -> ImageRecord:
+        layout = self._staging.layout
+        with layout.publishing():
+            record = find_image(layout, name)
+            self._staging.pin(image_thing(record.manifest), *things_of(record))
+        if record.host:
+            reason = "it is a change of this machine's own root, and runs over `host` only"
+            raise InvalidInput("build on", name, reason)
+        if record.platform and not platform.runs(parse_platform(record.platform)):
+            raise NotFound("find the image", name, f"the store has it for {record.platform}, not for {platform}")
+        return record
+
+    def _missing_image(self, name: str, platform: Platform, missing: NotFound) -> ImageRecord:
+        try:
+            return self._pulled_image(name, platform)
+        except LaminaError as error:
+            kind = NotFound if isinstance(error, NotFound) else LaminaError
+            told = error.reason if error.doing == "pull" else f"cannot {error.doing} {error.subject}: {error.reason}"
+            raise kind("find the image", name, f"{missing.reason}, and {told}", error.hint or missing.hint) from error
+
+    def _pulled_image(self, name: str, platform: Platform) -> ImageRecord:
+        record = pull_image(
+            self._staging.layout,
+            self._worker,
+            parse_reference(name).tagged(),
+            platform=platform,
+            # A name means the image for this machine.
+            named=self._machine.runs(platform),
+            environ=self._environ,
+            on_event=self._on_event,
+        )
+        with self._staging.layout.publishing():
+            self._staging.pin(image_thing(record.manifest), *things_of(record))
+        self._pulled[name, str(platform)] = record
+        return record
+
+
+def _is_name(text: str) -> bool:
+    """Tell whether `text` can name an image at a registry."""
+    try:
+        parse_reference(text)
+    except InvalidInput:
+        return False
+    return True

@@ -1,6 +1,6 @@
 """Data: 1 GiB written, read the first time and again, through each driver in one run.
 
-unshare --mount --propagation private python -m bench.io [RUNS] [DRIVER…]
+python -m bench.io [RUNS] [DRIVER…]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Names: walking, archiving, extracting and removing trees of 22,000 files in three layers, each driver in one run.
 
-unshare --mount --propagation private python -m bench.lookup [RUNS] [DRIVER…]
+python -m bench.lookup [RUNS] [DRIVER…]
 """
 
 from __future__ import annotations

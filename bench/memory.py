@@ -1,6 +1,6 @@
 """The memory that our server needs for the names that the kernel knows, and gives back when it forgets them.
 
-unshare --mount --propagation private python -m bench.memory [NAMES]
+python -m bench.memory [NAMES]
 
 The names (1,000,000 unless told otherwise; 100,000 take a few seconds) stand in a layer on a tmpfs.
 """
@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.unions import place_in
+from bench.unions import own_mounts, place_in
 from lamina.overlay.fuse.start import start
 from lamina.overlay.stack import Overlay
 
@@ -23,6 +23,7 @@ _IN_ONE_FOLDER = 1000
 
 def measure(names: int = 1_000_000) -> dict[str, int]:
     """Return the server's resident bytes before a walk, behind it, and once the kernel forgot; and for each name."""
+    own_mounts()
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="lamina-bench-") as folder:
         top = Path(folder)
         subprocess.run(["mount", "-t", "tmpfs", "-o", "nr_inodes=0,size=90%", "tmpfs", str(top)], check=True)

@@ -1,6 +1,6 @@
 """What the benchmarks of unions share: a fresh ext4 with a journal, layers, and the drivers that are compared.
 
-Run as root in a mount namespace of its own: unshare --mount --propagation private python bench/lookup.py
+Run as root: python -m bench.lookup
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.measure import Result
+from lamina.linux.namespaces import unshare_mounts
 from lamina.overlay.fuse.start import THREADS, Server, start
 from lamina.overlay.stack import Overlay
 
@@ -79,9 +80,16 @@ def _lamina(layers: list[Path], place: Path, target: Path, threads: int = THREAD
     return start(overlay, str(target), allow_other=True, threads=threads)
 
 
+def own_mounts() -> None:
+    """Enter a mount namespace from which nothing reaches the machine's. Root alone may."""
+    unshare_mounts()
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+
+
 @contextmanager
 def disk(size: int = 8 << 30) -> Iterator[Path]:
-    """Give an empty directory on a fresh ext4 with a journal, in a file."""
+    """Give an empty directory on a fresh ext4 with a journal, in a file; this process's mounts are its own then."""
+    own_mounts()
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="lamina-bench-") as folder:
         image, top = Path(folder, "image"), Path(folder, "disk")
         top.mkdir()

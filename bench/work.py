@@ -1,6 +1,6 @@
 """Programs at work in a union: git in a large repository, and the compile of a C project, each driver in one run.
 
-unshare --mount --propagation private python -m bench.work [RUNS] [DRIVER…]
+python -m bench.work [RUNS] [DRIVER…]
 """
 
 from __future__ import annotations

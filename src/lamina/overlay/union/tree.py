@@ -134,9 +134,12 @@ class Tree:
         assert isinstance(node, Directory)
         if node.dead is not None:
             return Listing({})
+        seen = self.moves.names
         listing = merge.list_places(self.upper_place(node), node.lowers)
         with self.lock:
             if node.listing is None:
+                if seen != self.moves.names:  # perhaps of another directory: `steady` asks again
+                    return listing
                 node.listing = listing
             return node.listing
 

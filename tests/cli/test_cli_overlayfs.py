@@ -113,10 +113,19 @@ def test_mount_finds_the_helper_and_loses_it_again(place: Path, lamina: Lamina) 
         try:
             assert os.statvfs(place / "merged").f_flag & os.ST_NOSUID
             (place / "merged" / "new").write_text("new\n")
+            run(["mount", "-o", "remount,ro", str(place / "merged")])
+            with pytest.raises(OSError, match="Read-only"):
+                (place / "merged" / "new").write_text("")
+            run(["mount", "-o", "remount,rw", str(place / "merged")])
+            (place / "merged" / "new").write_text("newer\n")
         finally:
-            unmount(place)
+            run(["umount", str(place / "merged")])
+        for _ in range(5):  # the upper is free a moment later, which the next mount awaits
+            run(["mount", "-t", "fuse.lamina", "-o", options, "lamina", str(place / "merged")])
+            run(["umount", str(place / "merged")])
     finally:
         lamina("mount-helper", "remove")
+    until(lambda: not _servers(place), "the last server ends")
     assert not helper.exists()
     lamina("mount-helper", "remove")
 

@@ -78,8 +78,15 @@ def _mount_for_mount(words: list[str]) -> None:
     options, rest = _split_words(words, with_value="oNt", without="sfnv")
     if len(rest) != 2:
         raise UsageError("", "", "a source and a directory to mount on are needed")
-    if "f" not in options:  # mount --fake
-        _mount("mount.fuse.lamina", ",".join(options.get("o", [])), rest[1])
+    text = ",".join(options.get("o", []))
+    if "f" in options:  # mount --fake
+        return
+    if "remount" in text.split(","):
+        from lamina.overlay import drivers
+
+        drivers.remount(rest[1], text.split(","))
+        return
+    _mount("mount.fuse.lamina", text, rest[1])
 
 
 def _split_words(words: list[str], *, with_value: str, without: str) -> tuple[dict[str, list[str]], list[str]]:

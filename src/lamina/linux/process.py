@@ -1,4 +1,4 @@
-"""What a process sets for itself and its children: prctl(2), and signals by pid descriptor."""
+"""What a process sets for itself and its children: prctl(2), signals by pid descriptor; what others may do."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
+CAP_SYS_ADMIN = 21
 
 
 def set_parent_death_signal(signal: int) -> None:
@@ -28,3 +29,13 @@ def set_child_subreaper() -> None:
 def set_dumpable(dumpable: bool) -> None:
     """Say whether others of the same user may look into this process (ptrace, /proc/PID owned by the user)."""
     call("prctl", PR_SET_DUMPABLE, int(dumpable), 0, 0, 0)
+
+
+def has_capability(pid: int, capability: int) -> bool:
+    """Tell whether a process has a capability (CAP_*) in effect, in its own user namespace; False once it is gone."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+            effective = next((line for line in file if line.startswith("CapEff:")), "CapEff: 0")
+    except OSError:
+        return False
+    return bool(int(effective.split()[1], 16) >> capability & 1)

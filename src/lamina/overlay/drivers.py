@@ -14,7 +14,7 @@ import os
 from lamina.errors import LaminaError, Unsupported
 from lamina.linux import mount as system
 from lamina.overlay import kernel
-from lamina.overlay.options import check_known, check_ours, split_generic
+from lamina.overlay.options import attributes_of, check_known, check_ours, split_generic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -159,6 +159,11 @@ def _instead(overlay: Overlay, error: Unsupported, by_fuse: Callable[[str], Moun
         return by_fuse(f"our own driver serves it, since the kernel's says: {error.reason}")
     except LaminaError:
         raise error from None  # the first refusal is the one to mend
+
+
+def remount(target: str, words: list[str]) -> None:
+    """Give a mount of our own driver the attributes that mount(8)'s `words` say, as `mount -o remount` does."""
+    system.mount("", target, "", system.MS_REMOUNT | _flags(attributes_of(words)))
 
 
 def _flags(attributes: int) -> int:

@@ -61,10 +61,16 @@ def is_generic(name: str) -> bool:
 
 def split_generic(overlay: Overlay) -> tuple[Overlay, int]:
     """Return the overlay without mount(8)'s own words, and the MOUNT_ATTR_ flags that they mean."""
+    rest = [option for option in overlay.options if not is_generic(option[0])]
+    return overlay.with_options(rest), attributes_of(name for name, _ in overlay.options)
+
+
+def attributes_of(names: Iterable[str]) -> int:
+    """Return the MOUNT_ATTR_ flags that mount(8)'s words mean; all others mean none."""
     attributes = 0
-    for name, _ in overlay.options:
+    for name in names:
         attributes |= _ATTRIBUTES.get(name, 0)
-    return overlay.with_options([option for option in overlay.options if not is_generic(option[0])]), attributes
+    return attributes
 
 
 def check_known(options: Iterable[tuple[str, str]]) -> None:

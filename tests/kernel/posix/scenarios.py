@@ -412,6 +412,28 @@ def truncating_takes_privileges_off(top: Path) -> Any:
     return said, oct(os.stat(top / "file").st_mode)
 
 
+def allocating_and_copying_take_privileges_off(top: Path) -> Any:
+    fd = _open(top / "file", os.O_RDWR)
+    os.fchown(fd, 12345, 12345)
+
+    def copy() -> None:
+        os.copy_file_range(fd, fd, 4, 0, 100)
+
+    calls: tuple[Callable[[], None], ...] = (
+        lambda: os.posix_fallocate(fd, 0, 5000),
+        lambda: _fallocate(fd, KEEP_SIZE | PUNCH, 0, 2),
+        copy,
+    )
+    results = []
+    for call in calls:
+        os.fchmod(fd, 0o6755)
+        call()  # root keeps them
+        kept = oct(os.fstat(fd).st_mode)
+        results.append((kept, _as_user(call), oct(os.fstat(fd).st_mode)))
+    os.close(fd)
+    return results
+
+
 def chown_takes_privileges_off(top: Path) -> Any:
     os.chmod(top / "file", 0o6755)
     os.chown(top / "file", 1, 1)
@@ -562,6 +584,17 @@ def xattr_flags(top: Path) -> Any:
         answer(lambda: os.removexattr(path, "user.color")),
         answer(lambda: os.removexattr(path, "user.color")),
     ]
+
+
+def trusted_attributes_are_for_root(top: Path) -> Any:
+    path = top / "file"
+    os.setxattr(path, "trusted.mine", b"1")
+    os.setxattr(path, "user.mine", b"1")
+
+    def look() -> Any:
+        return sorted(os.listxattr(path)), answer(lambda: os.getxattr(path, "trusted.mine"))
+
+    return look(), _as_user(look), _as_user(lambda: os.setxattr(path, "trusted.mine", b"2"))
 
 
 def every_byte_in_a_name(top: Path) -> Any:

@@ -49,7 +49,7 @@ class Files:
             return file
         if node.rank != UPPER:
             # Should it be copied up meanwhile, the next reading opens the copy.
-            return self._keep(node, OpenFile(self._tree.open(node, os.O_RDONLY), upper=False, writable=False))
+            return self._keep(node, OpenFile(_open_untouched(self._tree, node), upper=False, writable=False))
         with self._tree.lock:
             upper = node.data is None
             fd = _open_anyhow(self._tree, node, os.O_RDONLY)
@@ -90,6 +90,14 @@ class Files:
         """Close all of them."""
         with self._lock:
             self._open.clear()
+
+
+def _open_untouched(tree: Tree, node: Node) -> int:
+    """Open a file of a layer for reading, without a new time of access if this process may: layers do not change."""
+    try:
+        return tree.open(node, os.O_RDONLY | os.O_NOATIME)
+    except PermissionError:  # not its owner, or not its reader
+        return tree.open(node, os.O_RDONLY)
 
 
 def _open_anyhow(tree: Tree, node: Node, flags: int) -> int:

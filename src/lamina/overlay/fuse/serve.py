@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable
 
 from lamina.linux.handle import fallocate
+from lamina.linux.namespaces import in_first_user_namespace
+from lamina.linux.process import CAP_SYS_ADMIN, has_capability
 from lamina.overlay.fuse import wire
 from lamina.overlay.fuse.ahead import Ahead
 from lamina.overlay.fuse.files import Files
@@ -84,6 +86,7 @@ class FileSystem:
         self._attributes = attributes_of(tree)(tree, copy_up)
         self._files = Files(tree, copy_up, limit=open_files)
         self._ahead = Ahead(tree, self._files)
+        self._root_is_privileged = in_first_user_namespace()
         self._lock = threading.Lock()  # of the ids and counts below
         self._ids = itertools.count(wire.ROOT + 1)
         self._nodes: dict[int, Node] = {wire.ROOT: tree.root}
@@ -275,6 +278,11 @@ class FileSystem:
         taken = stat.S_ISUID | (stat.S_ISGID if mode & stat.S_IXGRP else 0)
         self._attributes.chmod(node, stat.S_IMODE(mode) & ~taken)
 
+    def _written_by(self, request: Request, node: Node) -> None:
+        """Do what a write does to set-id bits, where the kernel does not say whether its caller has CAP_FSETID."""
+        if request.uid or not self._root_is_privileged:
+            self._drop_privileges(node)
+
     def _statfs(self, _: Request) -> bytes:
         st = self._tree.statvfs()
         return wire.STATFS_OUT.pack(
@@ -378,7 +386,9 @@ class FileSystem:
 
     def _fallocate(self, request: Request) -> bytes:
         _, offset, length, mode = wire.FALLOCATE_IN.unpack_from(request.body)
-        fallocate(self._files.writing(self._node(request)).fd, mode, offset, length)
+        node = self._node(request)
+        fallocate(self._files.writing(node).fd, mode, offset, length)
+        self._written_by(request, node)
         return b""
 
     def _copy_file_range(self, request: Request) -> bytes:
@@ -389,6 +399,7 @@ class FileSystem:
         target = self._files.writing(out)  # first: it may be the source as well, which is then read from the copy
         source = self._files.reading(self._node(request))
         done = os.copy_file_range(source.fd, target.fd, min(length, 1 << 30), offset, out_offset)
+        self._written_by(request, out)
         return wire.WRITE_OUT.pack(done, 0)
 
     def _lseek(self, request: Request) -> bytes:
@@ -427,7 +438,13 @@ class FileSystem:
     def _listxattr(self, request: Request) -> Body:
         size, _ = wire.GETXATTR_IN.unpack_from(request.body)
         names = self._attributes.listxattr(self._node(request))
+        if any(name.startswith(b"trusted.") for name in names) and not self._may_trust(request):
+            names = [name for name in names if not name.startswith(b"trusted.")]
         return _sized(b"".join(name + b"\0" for name in names), size)
+
+    def _may_trust(self, request: Request) -> bool:
+        """Tell whether the caller is shown attributes in trusted.*, as xattr(7) says."""
+        return not request.uid and self._root_is_privileged and has_capability(request.pid, CAP_SYS_ADMIN)
 
     def _setxattr(self, request: Request) -> bytes:
         size, flags, extended, _ = wire.SETXATTR_IN.unpack_from(request.body)

@@ -13,6 +13,7 @@ import itertools
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -301,18 +302,24 @@ def check_features(work: Branch) -> None:
         raise InvalidInput("use the work directory", os.readlink(f"/proc/self/fd/{work.fd}"), reason, hint)
 
 
-def lock(root: str) -> int:
+def lock(root: str, *, patience: float = 0.0) -> int:
     """Take the upper for this process until the descriptor is closed; the kernel would let two mounts damage it.
 
-    Conflict where another union has it.
+    Conflict where another union has it, and has not given it free after `patience` seconds.
     """
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(fd)
-        raise Conflict("write to the upper", root, "it is in use", "close the other union or unmount it") from error
-    return fd
+    end = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if time.monotonic() < end:
+                time.sleep(0.005)
+                continue
+            os.close(fd)
+            hint = "close the other union or unmount it"
+            raise Conflict("write to the upper", root, "it is in use", hint) from error
+        return fd
 
 
 def _beside(root: str) -> str:

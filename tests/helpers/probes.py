@@ -142,6 +142,19 @@ def _fuse() -> str:
 
 
 @functools.cache
+def _loop() -> str:
+    if reason := _expect("root"):
+        return reason
+    return _said(["losetup", "--find"]) if shutil.which("mkfs.ext4") else "mkfs.ext4 is not installed"
+
+
+def _strace() -> str:
+    if who() == "subuid":
+        return "a traced newuidmap has no privilege"
+    return "" if shutil.which("strace") else "strace is not installed"
+
+
+@functools.cache
 def _acl() -> str:
     with tempfile.NamedTemporaryFile(dir=scratch_base()) as file:
         return _said(["setfacl", "--modify", "user:12345:r", file.name])
@@ -199,6 +212,8 @@ _PROBES: dict[str, Callable[[], str]] = {
     "overlay": lambda: overlay_on(scratch_base()),
     "fuse": _fuse,
     "libseccomp": _libseccomp,
+    "loop": _loop,
+    "strace": _strace,
     "acl": _acl,
     "sys_admin": _sys_admin,
     "debian": _debian,

@@ -89,8 +89,8 @@ def test_what_a_container_is_made_of_stays(layout: Layout, worker: Helper, store
     assert removed.untagged == ("base:1",) and removed.images == () and removed.layers == ()
     collect(layout, worker, containers=False, unused_images=True)
     assert f"layers/{image.layers[0]}" in things(store_path)
-    remove_container(layout, worker, box)
-    remove_container(layout, worker, box)
+    remove_container(layout, worker, box, durable=True)
+    remove_container(layout, worker, box, durable=True)
     assert list_containers(layout) == [] and os.listdir(store_path / "names") == []
     gone = collect(layout, worker, containers=False, unused_images=False)
     assert gone.images == (image.id,) and (gone.layers, gone.blobs) == (1, 2) and gone.size > 0
@@ -102,7 +102,7 @@ def test_a_running_container_is_not_removed(layout: Layout, worker: Helper) -> N
     box = _create(layout, "box")
     held = hold_container(layout, box)
     with pytest.raises(Conflict, match="is running"):
-        remove_container(layout, worker, box)
+        remove_container(layout, worker, box, durable=True)
     assert collect(layout, worker, containers=True, unused_images=True).containers == ()
     os.close(held)
     assert collect(layout, worker, containers=True, unused_images=False).containers == (box.id,)

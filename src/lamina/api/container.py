@@ -280,7 +280,7 @@ class Container:
 
         if force:
             self.kill()
-        remove_container(self.store.layout, self.store.worker, self.record)
+        remove_container(self.store.layout, self.store.worker, self.record, durable=not self._throw_away)
         self._release()
 
     def _release(self) -> None:

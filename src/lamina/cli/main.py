@@ -142,9 +142,13 @@ def _report(error: Exception, err: TextIO, *, debug: bool) -> int:
     else:
         text = f"a defect of lamina: {type(error).__name__}: {error}"
         hint = "lamina --debug … shows where it happened"
-    err.write(f"lamina: {one_line(text)}\n")
-    if hint:
-        err.write(f"hint: {one_line(hint)}\n")
+    try:
+        err.write(f"lamina: {one_line(text)}\n")
+        if hint:
+            err.write(f"hint: {one_line(hint)}\n")
+        err.flush()
+    except OSError:  # nowhere to say it: the status does
+        _discard(err)
     return error.status if isinstance(error, LaminaError) else FAILED
 
 

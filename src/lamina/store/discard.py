@@ -7,6 +7,7 @@ import os
 from lamina.errors import NotFound
 from lamina.layer import jobs
 from lamina.store.containers import hold_container, take_away
+from lamina.store.files import sync_directory
 from lamina.store.staging import Staging
 
 TYPE_CHECKING = False
@@ -16,8 +17,11 @@ if TYPE_CHECKING:
     from lamina.store.layout import Layout
 
 
-def remove_container(layout: Layout, worker: Worker, record: ContainerRecord) -> None:
-    """Remove a container and what it changed; Conflict while it runs. One that is gone already is no error."""
+def remove_container(layout: Layout, worker: Worker, record: ContainerRecord, *, durable: bool) -> None:
+    """Remove a container and what it changed; Conflict while it runs. One that is gone already is no error.
+
+    Without `durable`, for one that was never brought to disk, nothing is synced.
+    """
     with Staging(layout) as staging:
         try:
             held = hold_container(layout, record)
@@ -26,6 +30,9 @@ def remove_container(layout: Layout, worker: Worker, record: ContainerRecord) ->
         try:
             with layout.publishing():
                 moved = take_away(staging, record)
+                if durable:  # or it would be there again when the power fails
+                    sync_directory(layout.path("names"))
+                    sync_directory(layout.path("containers"))
         finally:
             os.close(held)
         if moved is not None:

@@ -53,22 +53,23 @@ class Staging:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            self._remove_own_files()
-        finally:
-            os.close(self._fd)
+        self._remove_own_files()
+        os.close(self._fd)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             # From deep below such an error names nothing, or a file that nobody knows.
             root = self.layout.root
             raise LaminaError("write to the store", root, error, "lamina prune, or another place: --root") from error
 
     def _remove_own_files(self) -> None:
-        for entry in os.scandir(self.path):
-            if not entry.is_dir(follow_symlinks=False):
-                os.unlink(entry.path)
         try:
+            with os.scandir(self.path) as entries:
+                for entry in entries:
+                    if not entry.is_dir(follow_symlinks=False):
+                        os.unlink(entry.path)
             os.rmdir(self.path)
-        except OSError:  # a tree that only the worker can remove: `prune` does, as `layers.staged` does on its way out
+        except OSError:
+            # A tree that only the worker can remove, or a disk that refuses: what is left goes with the next `prune`,
+            # and must neither undo what was published nor hide why the block ended.
             pass
 
     def new_path(self) -> str:

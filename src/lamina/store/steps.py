@@ -49,13 +49,19 @@ def find_step(staging: Staging, key: str) -> StepRecord | None:
 
 
 def read_step(layout: Layout, key: str) -> StepRecord | None:
-    """Return the record of a key, whether or not its layer is still there."""
+    """Return the record of a key, whether or not its layer is still there.
+
+    A damaged one counts as none: records are not synced, since all that a lost one costs is to run the step again.
+    """
     path = layout.path("build", "steps", key)
     data = read_if_present(path)
     if data is None:
         return None
-    fields = Record(data, path)
-    return StepRecord(key, fields.text("layer", ""), fields.text("created"), tuple(fields.texts("part")))
+    try:
+        fields = Record(data, path)
+        return StepRecord(key, fields.text("layer", ""), fields.text("created"), tuple(fields.texts("part")))
+    except StoreError:
+        return None
 
 
 def last_key(layout: Layout, identity: str) -> str:

@@ -147,6 +147,53 @@ def test_a_step_that_changes_nothing_makes_no_layer(lamina: Lamina, context: Pat
     assert lamina("inspect", "built:1").stdout == first
 
 
+def test_copy_from_a_stage_goes_by_what_it_takes(lamina: Lamina, context: Path) -> None:
+    lines = [
+        "FROM base:1 AS made",
+        "RUN echo 1 >/result",
+        "FROM base:1",
+        "COPY --from=made /result /",
+        "RUN echo 2 >/2",
+    ]
+    build(lamina, write(context, *lines))
+    lines[1] = "RUN echo noise >/noise; echo 1 >/result"
+    done = build(lamina, write(context, *lines), "--explain-cache")
+    assert done.stderr.count("CACHED") == 2, done.stderr
+    lines[1] = "RUN echo changed >/result"
+    done = build(lamina, write(context, *lines), "--explain-cache")
+    assert done.stderr.count("CACHED") == 0, done.stderr
+    assert "contents of result changed" in done.stderr
+
+
+def test_a_miss_names_the_build_argument(lamina: Lamina, context: Path) -> None:
+    write(context, "FROM base:1", "ARG VERSION", "RUN echo $VERSION >/version", "RUN true")
+    build(lamina, context, "--build-arg", "VERSION=1")
+    done = build(lamina, context, "--build-arg", "VERSION=2", "--explain-cache")
+    assert "not from the cache: build argument VERSION changed" in done.stderr
+    assert "build argument VERSION changed; the step above changed" in done.stderr
+
+
+def test_an_unchanged_context_is_not_read_again(lamina: Lamina, context: Path) -> None:
+    (context / "file").write_text("1")
+    (context / "other").write_text("1")
+    os.utime(context / "file", ns=(10**18, 10**18))
+    write(context, "FROM base:1", "COPY file other /")
+    before = (context / "file").stat().st_ctime_ns + 40_000_000
+    until(lambda: time.time_ns() > before, "the change is old enough to be trusted")
+    build(lamina, context)
+    (table,) = (lamina.store / "build" / "digests").iterdir()
+    assert len(table.read_text().splitlines()) == 2
+    # What the table says is believed: the files were not read.
+    table.write_text("".join(f"{line[:-32]}{'0' * 32}\n" for line in table.read_text().splitlines()))
+    assert "contents of file changed" in build(lamina, context, "--explain-cache").stderr
+
+
+def test_a_command_that_does_not_exist_is_pointed_at(lamina: Lamina, context: Path) -> None:
+    done = build(lamina, write(context, "FROM base:1", 'RUN ["/bin/nothing"]'), status=125)
+    assert "Dockerfile:2" in done.stderr
+    assert "/bin/nothing" in done.stderr
+
+
 # Its first line is "me\n": a second run over what the first left makes it start with "me\nm".
 FAILING = (
     "FROM base:1",

@@ -16,6 +16,7 @@ from lamina.build.dockerfile.mounts import BindMount, CacheMount, Mount, SecretM
 from lamina.build.keys import digest
 from lamina.build.secretfiles import SecretFiles, read_secret
 from lamina.build.values import BuildError, BuildOptions, State, at
+from lamina.errors import NotFound
 from lamina.ids.worker import Fd
 from lamina.runtime.launch import launch
 from lamina.runtime.plan import ImageFacts, image_base, plan, prepare
@@ -80,7 +81,10 @@ def run_step(
         if note := prepare(what):
             on_line(note)
         with _Output(on_line) as output:
-            status, made = _launch(worker, what.launch.plain(), output.writer, directory)
+            try:
+                status, made = _launch(worker, what.launch.plain(), output.writer, directory)
+            except NotFound as error:  # the command itself, or the shell
+                raise BuildError(run, str(error)) from error
     if status:
         raise BuildError(run, f"the command ended with status {status}", output=tuple(output.tail), ignored=tuple(made))
     return made

@@ -7,6 +7,7 @@ its own directory, captured as a layer; one that changes no file makes none.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -22,7 +23,7 @@ from lamina.build.emulation import check_runnable
 from lamina.build.finish import Finisher, Work
 from lamina.build.inputs.adding import remote_parts
 from lamina.build.inputs.gather import Inputs
-from lamina.build.keys import BELOW, Key, Part, differences, identity
+from lamina.build.keys import BELOW, Key, Part, differences, digest, identity
 from lamina.build.ops import CopyOp, Operation, RunOp, Take, WorkdirOp, plan_step
 from lamina.build.progress import Progress, Step
 from lamina.build.running import cache_name
@@ -246,13 +247,14 @@ class StageBuilder:
         for take in operation.takes:
             tree = self.tree_of(take)
             try:
-                found = self.worker.call(
+                found = self._digest_call(take, tree)(
                     files.digest_sources,
                     layers=tree.layers,
                     ignore=tree.ignore,
                     sources=list(take.sources),
                     exclude=list(take.exclude),
                     parents=take.parents,
+                    table=self.layout.path("build", "digests", digest("\0".join(tree.layers))),
                 )
             except InvalidInput as error:
                 raise at(operation.step, str(error)) from error
@@ -264,6 +266,13 @@ class StageBuilder:
         if isinstance(operation, CopyOp):
             parts += remote_parts(self.inputs, operation, self.progress)
         return parts
+
+    def _digest_call(self, take: Take, tree: Tree) -> Callable[..., list[list[str]]]:
+        """Return what calls a function where the files can be read: the caller's own need no helper process."""
+        own = take.from_ is None and not tree.layers[0].startswith(f"{self.layout.root}/")
+        if own or self.layout.ids.kind == "host":
+            return _call_here
+        return self.worker.call
 
     def _explain(self, key: Key, identities: tuple[str, ...]) -> None:
         for name in identities:
@@ -283,3 +292,7 @@ def _is_shown(instruction: Instruction) -> bool:
 
 def _first_line(instruction: Instruction) -> str:
     return instruction.text.partition("\n")[0]
+
+
+def _call_here(function: Callable[..., list[list[str]]], **arguments: object) -> list[list[str]]:
+    return function(**arguments)

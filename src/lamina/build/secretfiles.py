@@ -45,7 +45,7 @@ class SecretFiles:
             place = _place()
             if place is None:
                 return _own_file(secret)
-            self._directory = tempfile.mkdtemp(prefix="lamina-", dir=place)
+            self._directory = tempfile.mkdtemp(prefix="lamina-secret-", dir=place)
         self._count += 1
         path = os.path.join(self._directory, str(self._count))
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:

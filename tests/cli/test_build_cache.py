@@ -1,0 +1,182 @@
+"""Build caches that machines share, dates, squash, platforms and secrets of `lamina build`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.command import Lamina
+from tests.helpers.images import rootfs_archive
+from tests.helpers.registries import docker_registry
+from tests.helpers.rootfs import make_rootfs
+
+_FILE = """\
+FROM base:1 AS other
+COPY file /other
+FROM base:1
+COPY file /a/file
+WORKDIR /made
+COPY --from=other /other /b
+"""
+
+
+@pytest.fixture
+def context(lamina: Lamina, scratch: Path) -> Path:
+    lamina("import", rootfs_archive(scratch / "rootfs.tar"), "base:1")
+    (scratch / "context").mkdir()
+    (scratch / "context/file").write_text("content\n")
+    (scratch / "context/Dockerfile").write_text(_FILE)
+    return scratch / "context"
+
+
+@pytest.fixture
+def other(scratch: Path) -> Iterator[Lamina]:
+    command = Lamina(scratch / "other", cwd=scratch)
+    command("import", rootfs_archive(scratch / "rootfs.tar"), "base:1")
+    yield command
+    command.empty_store()
+
+
+def _cached(lamina: Lamina, context: Path, *words: str) -> tuple[int, str]:
+    done = lamina("build", "--progress", "plain", *words, context)
+    return done.stderr.count("CACHED"), done.stderr
+
+
+def test_a_second_store_takes_all_from_a_directory(lamina: Lamina, other: Lamina, context: Path, scratch: Path) -> None:
+    (scratch / "cache").mkdir()
+    first = lamina("build", "--cache-to", f"type=local,dest={scratch}/cache,mode=max", context, env=_EPOCH).stdout
+    source = f"type=local,src={scratch}/cache"
+    done = other("build", "--cache-from", source, context, env=_EPOCH)
+    assert done.stderr.count("CACHED") == 4
+    assert done.stdout == first
+    # Of the least, the stage that the result only takes a file from is carried out.
+    lamina("build", "--cache-to", f"type=local,dest={scratch}/least", context)
+    document = _document(scratch / "least")
+    assert len(document["steps"]) == 3
+
+
+def _document(layout: Path) -> dict[str, list[object]]:
+    def blob(digest: str) -> dict[str, object]:
+        found: dict[str, object] = json.loads((layout / "blobs" / digest.replace(":", "/")).read_text())
+        return found
+
+    index = json.loads((layout / "index.json").read_text())
+    config = blob(index["manifests"][-1]["digest"])["config"]
+    assert isinstance(config, dict)
+    assert config["mediaType"] == "application/vnd.lamina.build.cache.v1+json"
+    return blob(config["digest"])  # type: ignore[return-value]
+
+
+@pytest.mark.requires("docker-registry")
+def test_a_second_store_takes_all_from_a_registry(lamina: Lamina, other: Lamina, context: Path, scratch: Path) -> None:
+    with docker_registry(scratch / "registry") as registry:
+        name = f"{registry.host}/ci/cache:main"
+        missing, said = _cached(
+            lamina, context, "--cache-from", name, "--cache-to", f"type=registry,ref={name},mode=max"
+        )
+        assert missing == 0 and "no cache from" in said
+        assert _cached(other, context, "--cache-from", name)[0] == 4
+
+
+@pytest.mark.parametrize("damage", ["layer", "config", "index"])
+def test_a_damaged_cache_is_told_and_not_used(
+    lamina: Lamina, other: Lamina, context: Path, scratch: Path, damage: str
+) -> None:
+    cache = scratch / "cache"
+    first = lamina("build", "--cache-to", f"type=local,dest={cache},mode=max", context, env=_EPOCH).stdout
+    if damage == "index":
+        (cache / "index.json").write_text("{")
+    for path in (cache / "blobs/sha256").iterdir():
+        data = path.read_bytes()
+        if (damage == "config" and b'"steps"' in data[:2000]) or (damage == "layer" and not data.startswith(b"{")):
+            path.write_bytes(data[:-1] + b"X")
+    done = other("build", "--cache-from", f"type=local,src={cache}", context, env=_EPOCH)
+    assert "CACHED" not in done.stderr and "cache" in done.stderr
+    assert done.stdout == first
+
+
+_EPOCH = {"SOURCE_DATE_EPOCH": "1700000000"}
+
+
+def test_two_directories_and_two_stores_give_one_image(
+    lamina: Lamina, other: Lamina, context: Path, scratch: Path
+) -> None:
+    copy = scratch / "copy"
+    copy.mkdir()
+    for name in ("file", "Dockerfile"):
+        (copy / name).write_text((context / name).read_text())
+    ids = {
+        lamina("build", context, env=_EPOCH).stdout,
+        lamina("build", "--no-cache", copy, env=_EPOCH).stdout,
+        other("build", copy, env=_EPOCH).stdout,
+        other("build", "--timestamp", "1700000000", context).stdout,
+    }
+    assert len(ids) == 1
+
+
+def test_what_is_added_becomes_one_layer(lamina: Lamina, context: Path) -> None:
+    (context / "Dockerfile").write_text(_FILE + "COPY --chmod=600 file /a/file\n")
+    lamina("build", "--squash", "-t", "squashed:1", context)
+    (said,) = json.loads(lamina("inspect", "squashed:1").stdout)
+    assert len(said["RootFS"]["Layers"]) == 2
+    lamina("build", "-t", "plain:1", context)
+    target = context.parent / "out"
+    for name in ("squashed:1", "plain:1"):
+        (context / "Dockerfile").write_text(f"FROM {name}\n")
+        lamina("build", "-o", target / name, context)
+    trees = [
+        sorted((str(path.relative_to(top)), path.stat().st_mode) for path in top.rglob("*"))
+        for top in (target / "squashed:1", target / "plain:1")
+    ]
+    assert trees[0] == trees[1]
+
+
+def test_another_platform_takes_files_and_runs_nothing(lamina: Lamina, context: Path) -> None:
+    text = "FROM scratch\nARG TARGETARCH BUILDPLATFORM\nCOPY file /$TARGETARCH\n"
+    (context / "Dockerfile").write_text(text)
+    lamina("build", "--platform", "linux/s390x", "-t", "far:1", context)
+    (said,) = json.loads(lamina("inspect", "far:1").stdout)
+    assert said["Architecture"] == "s390x"
+    (context / "Dockerfile").write_text(text + 'RUN ["/x"]\n')
+    refused = lamina("build", "--platform", "linux/s390x", context, status=125)
+    assert "Dockerfile:4" in refused.stderr and "does not run programs for linux/s390x" in refused.stderr
+    (context / "Dockerfile").write_text("FROM --platform=$BUILDPLATFORM base:1 AS tool\nCOPY file /out\n" + text)
+    lamina("build", "--platform", "linux/s390x", context)
+
+
+def test_checks_that_are_to_be_errors_fail_the_build(lamina: Lamina, context: Path) -> None:
+    (context / "Dockerfile").write_text("# check=error=true\nFROM base:1 as web\n")
+    refused = lamina("build", context, status=125)
+    assert "FromAsCasing" in refused.stderr and "Dockerfile:2" in refused.stderr
+    lamina("build", "--build-arg", "BUILDKIT_DOCKERFILE_CHECK=skip=FromAsCasing;error=true", context)
+
+
+@pytest.mark.requires("overlay", "userns")
+def test_a_secret_stays_outside(lamina: Lamina, scratch: Path) -> None:
+    make_rootfs(scratch / "tree")
+    lamina("import", scratch / "tree", "run:1")
+    context, secret = scratch / "secret", "hunter2-hunter2"
+    context.mkdir()
+    (scratch / "token").write_text(secret)
+    (context / "Dockerfile").write_text(
+        "FROM run:1\n"
+        'RUN --mount=type=secret,id=file,target=/s,mode=0440 [ -n "$(cat /s)" ] && stat -c %a /s >/mode\n'
+        'RUN --mount=type=secret,id=word,env=WORD,target=/s [ "$WORD" = "$(cat /s)" ]\n'
+    )
+    done = lamina(
+        "build", "-t", "kept:1", "--progress", "rawjson", "--secret", f"id=file,src={scratch}/token",
+        "--secret", "id=word,env=WORD", "--cache-to", f"type=local,dest={scratch}/cache,compression=uncompressed",
+        context,
+        env={"WORD": secret},
+    )  # fmt: skip
+    assert secret not in done.stderr + done.stdout
+    for top in (lamina.store, scratch / "cache"):
+        for path in top.rglob("*"):
+            if path.is_file() and not path.is_symlink() and os.access(path, os.R_OK):
+                assert secret.encode() not in path.read_bytes(), path
+    assert lamina("run", "--rm", "kept:1", "cat", "/mode").stdout == "440\n"
+    assert not [name for name in os.listdir("/dev/shm") if name.startswith("lamina-secret-")]

@@ -26,8 +26,11 @@ if TYPE_CHECKING:
         Device,
         Image,
         Layer,
+        Mount,
+        Recipe,
         Removed,
         RunOptions,
+        StepEvent,
         Store,
         Tmpfs,
         Ulimit,
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
         mount,
         vacuum_upper,
     )
+    from lamina.api.recipe import build_image as build
     from lamina.errors import Conflict, InvalidInput, LaminaError, NotFound, StoreError, Unsupported, UsageError
     from lamina.events import Event
     from lamina.overlay.union.union import Union
@@ -47,6 +51,7 @@ _ERRORS = ("Conflict", "InvalidInput", "LaminaError", "NotFound", "StoreError", 
 __all__ = [
     "Store", "Image", "Layer", "Container", "Change", "mount", "Union",
     "check_upper", "vacuum_upper", "flatten_upper", "merge_upper",
+    "build", "Recipe", "Mount", "StepEvent",
     "RunOptions", "Bind", "Tmpfs", "Device", "Ulimit",
     "Collected", "Removed", "Event", "Diagnosis", "diagnose",
     "LaminaError", "InvalidInput", "NotFound", "Conflict", "Unsupported", "StoreError", "UsageError",
@@ -58,6 +63,8 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
+    if name == "build":
+        return import_module("lamina.build")
     elsewhere = {"Event": "lamina.events", "Union": "lamina.overlay.union.union"}
     module = "lamina.errors" if name in _ERRORS else elsewhere.get(name, "lamina.api")
     return getattr(import_module(module), name)

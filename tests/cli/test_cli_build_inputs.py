@@ -399,3 +399,21 @@ def test_named_contexts_are_of_any_kind(store: package.Store, site: Site, scratc
     (scratch / "context" / "Dockerfile").write_text("FROM scratch\nCOPY --from=unused file /\n")
     with pytest.raises(package.LaminaError, match="unused=/nowhere"):
         store.build(scratch / "context", contexts=contexts)
+
+
+# Recipes
+
+
+def test_a_recipe_builds_as_its_dockerfile(store: package.Store, scratch: Path) -> None:
+    (scratch / "context").mkdir()
+    (scratch / "context" / "file").write_text("of the context")
+    made = package.Recipe.from_image("scratch").write("made", to="/made")
+    recipe = package.Recipe.from_image("scratch").env(A="b c").copy("file", to="/").copy("/made", to="/", from_=made)
+    image = recipe.build(scratch / "context", store=store, tag="recipe:1")
+    assert (text(image, "/file"), text(image, "/made")) == ("of the context", "made\n")
+    assert image.names == ["recipe:1"] and image.config.settings.env == ("A=b c",)
+    (scratch / "context" / "Dockerfile").write_text(str(recipe))
+    again = package.build(scratch / "context", store=store)
+    assert again.record.layers == image.record.layers
+    with pytest.raises(DockerfileError, match=r"recipe:\d+.*no such file"):
+        recipe.build(store=store)

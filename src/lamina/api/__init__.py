@@ -11,8 +11,11 @@ if TYPE_CHECKING:
     from lamina.api.diagnosing import diagnose
     from lamina.api.image import Image, Layer
     from lamina.api.mounting import mount
+    from lamina.api.recipe import Recipe
     from lamina.api.store import Store
     from lamina.api.uppers import check_upper, flatten_upper, merge_upper, vacuum_upper
+    from lamina.build.progress import StepEvent
+    from lamina.build.recipe import Mount
     from lamina.doctor.diagnose import Diagnosis
     from lamina.runtime.spec import Bind, Device, RunOptions, Tmpfs, Ulimit
     from lamina.store.collect import Collected
@@ -28,6 +31,9 @@ _MODULES = {
     "Layer": "lamina.api.image",
     "Removed": "lamina.store.remove",
     "RunOptions": "lamina.runtime.spec",
+    "Mount": "lamina.build.recipe",
+    "Recipe": "lamina.api.recipe",
+    "StepEvent": "lamina.build.progress",
     "Store": "lamina.api.store",
     "Tmpfs": "lamina.runtime.spec",
     "Ulimit": "lamina.runtime.spec",
@@ -43,6 +49,7 @@ _MODULES = {
 __all__ = [
     "Store", "Image", "Layer", "Container", "Change", "mount",
     "check_upper", "vacuum_upper", "flatten_upper", "merge_upper",
+    "Recipe", "Mount", "StepEvent",
     "RunOptions", "Bind", "Tmpfs", "Device", "Ulimit",
     "Collected", "Removed", "Diagnosis", "diagnose",
 ]  # fmt: skip

@@ -54,11 +54,15 @@ def print_instruction(instruction: ins.Instruction, escape: str = "\\") -> str:
     return text
 
 
-def quoted(text: str, escape: str = "\\") -> str:
-    """Return a word that expands to `text`, whatever characters that has but for a line break."""
+def quoted(text: str, escape: str = "\\", *, expands: bool = False) -> str:
+    """Return a word that expands to `text`, whatever characters that has but for a line break.
+
+    With `expands`, variables in it stay such; a dollar sign that is none has the escape character before it.
+    """
     if re.fullmatch(r"[A-Za-z0-9_./:@%+,=~-]+", text):
         return text
-    special = re.compile(f'["${re.escape(escape)}]')
+    mark = re.escape(escape)
+    special = re.compile(f'"|{mark}(?!\\$)' if expands else f'["${mark}]')
     return '"' + special.sub(lambda found: escape + found.group(), text) + '"'
 
 

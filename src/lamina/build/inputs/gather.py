@@ -94,7 +94,7 @@ class Inputs:
         if dockerfile is None or isinstance(dockerfile, str):
             return open_directory(context, dockerfile)
         check_directory(context)
-        return Input(read_stream(dockerfile), "-", context_of(context))
+        return Input(read_stream(dockerfile), _name_of(dockerfile), context_of(context))
 
     def named(self, name: str, text: str) -> Tree:
         """Return the tree of the named context `name`, which `text` describes."""
@@ -123,8 +123,9 @@ class Inputs:
     def _from_stream(self, stream: BinaryIO, dockerfile: str | BinaryIO | None) -> Input:
         if dockerfile is stream:
             raise InvalidInput("build from", "-", "standard input cannot be both the context and the Dockerfile")
-        kept = self._keep(stream, "-")
-        return self._alone(kept, "-", dockerfile) if isinstance(kept, bytes) else self._inside(kept, dockerfile, "-")
+        name = _name_of(stream)
+        kept = self._keep(stream, name)
+        return self._alone(kept, name, dockerfile) if isinstance(kept, bytes) else self._inside(kept, dockerfile, name)
 
     def _from_web(self, url: str, dockerfile: str | BinaryIO | None) -> Input:
         shown = without_secrets(url)
@@ -148,7 +149,7 @@ class Inputs:
         """Return the input for a context that was fetched: its Dockerfile lies in it, and links stay in it."""
         context = Context(root)
         if dockerfile is not None and not isinstance(dockerfile, str):
-            return Input(read_stream(dockerfile), "-", context)
+            return Input(read_stream(dockerfile), _name_of(dockerfile), context)
         with Union([root]) as tree:
             name = dockerfile or default_dockerfile(lambda name: tree.exists(f"/{name}"))
             path = os.path.normpath(f"/{name}")
@@ -238,6 +239,12 @@ class Inputs:
             if key not in self._made:
                 self._made[key] = make()
             return self._made[key]  # type: ignore[return-value]  # the same key has the same kind
+
+
+def _name_of(stream: BinaryIO) -> str:
+    """Return what errors call a stream: the name of its file, or "-"."""
+    name = getattr(stream, "name", None)
+    return os.path.basename(name) if isinstance(name, str) and not name.startswith("<") else "-"
 
 
 def _local_repository(text: str) -> GitRemote | None:

@@ -28,7 +28,13 @@ def make_display(context: Context, form: str) -> Display:
     """Return what shows the events of a build; `form` is what --progress says."""
     if form == "rawjson":
         return Objects(context)
-    return Quiet() if form == "quiet" else Lines(context)
+    if form == "quiet":
+        return Quiet()
+    if form == "tty" or (form == "auto" and context.err.isatty() and context.environ.get("TERM", "dumb") != "dumb"):
+        from lamina.cli.build_terminal import Terminal
+
+        return Terminal(context)
+    return Lines(context)
 
 
 def shown(line: str) -> str:

@@ -244,7 +244,7 @@ COMMAND = Command(
             "progress",
             "how to show the steps (default: auto)",
             kind=CHOICE,
-            choices=("auto", "plain", "rawjson", "quiet"),
+            choices=("auto", "plain", "tty", "rawjson", "quiet"),
         ),
         Option("metadata-file", "write what was made, as JSON, to FILE", kind=TEXT, value="FILE"),
         Option("iidfile", "write the image's id to FILE", kind=TEXT, value="FILE"),

@@ -156,7 +156,17 @@ def _os_error(error: OSError) -> str:
     if error.strerror is None:
         return str(error)
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    if not names and isinstance(error, FileNotFoundError) and _is_nowhere():
+        return "the working directory does not exist any more"
     return ": ".join((" and ".join(names), error.strerror)) if names else error.strerror
+
+
+def _is_nowhere() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _discard(stream: TextIO) -> None:

@@ -22,7 +22,7 @@ from tests.helpers.work import NAMES, Bench, bench
 pytestmark = pytest.mark.requires("overlay", "userns", "strace")
 
 SEED = int(os.environ.get("CRASH_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 30)
-FAULTS = 40 if os.environ.get("HYPOTHESIS_PROFILE") == "long" else 5
+FAULTS = 40 if os.environ.get("HYPOTHESIS_PROFILE") == "long" else 3
 
 #: Calls that change files, mounts and processes, and the errors that each may meet. The start of an interpreter
 #: makes none of them.

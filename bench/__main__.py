@@ -1,9 +1,10 @@
-"""Measure lamina beside the peers that are installed, and keep the result with the machine and the versions.
+"""Measure lamina beside the peers that are installed, and keep the results with the machine and the versions.
 
-    python -m bench [NAME...]
+    python -m bench [NAME...]       measure (all, by default), and write docs/benchmarks.md anew
+    python -m bench --list          what can be measured
 
-A result is a ratio from one run: programs take turns, so that what else the machine does meets all of them alike.
-What mounts is measured for root alone, in a mount namespace of its own.
+A result is a ratio from one run: programs take turns, so that what else the machine does meets all of them alike. What
+mounts is measured for root alone, in a mount namespace of its own.
 """
 
 from __future__ import annotations
@@ -15,40 +16,52 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench import io, lookup, startup, work
-from bench.measure import Result, machine
+from bench.measure import Comparison, machine
+from bench.report import write_report
 
-BENCHES: dict[str, Callable[[], list[Result] | dict[str, list[Result]]]] = {
+#: What can be measured, in the order of the report.
+BENCHES: dict[str, Callable[[], list[Comparison]]] = {
     "startup": startup.measure,
     "names": lookup.measure,
     "data": io.measure,
     "work": work.measure,
 }
+
+#: What mounts, which root alone may do for all.
 AS_ROOT = {"names", "data", "work"}
+
 RESULTS = Path(__file__).parent / "results"
 
 
-def main(names: list[str]) -> int:
+def main(words: list[str]) -> int:
     """Run the named measurements, or all."""
-    if unknown := [name for name in names if name not in BENCHES]:
+    if words == ["--list"]:
+        print("\n".join(BENCHES))
+        return 0
+    if unknown := [name for name in words if name not in BENCHES]:
         raise SystemExit(f"no such measurement: {', '.join(unknown)}; there are {', '.join(BENCHES)}")
     RESULTS.mkdir(exist_ok=True)
     root = os.geteuid() == 0
-    for name in names or [name for name in BENCHES if root or name not in AS_ROOT]:
-        found = BENCHES[name]()
-        groups = found if isinstance(found, dict) else {name: found}
-        for title, results in groups.items():
-            print(f"{title}: milliseconds, median (fastest); ratio to lamina")
-            for result in results:
-                print(f"  {_line(result, results[0])}")
-        rows = [{"measure": title, **result.plain()} for title, results in groups.items() for result in results]
-        document = {"name": name, "machine": machine(), "results": rows}
-        (RESULTS / f"{name}-{'root' if root else 'user'}.json").write_text(json.dumps(document, indent=2))
+    for name in words or [name for name in BENCHES if root or name not in AS_ROOT]:
+        comparisons = BENCHES[name]()
+        for comparison in comparisons:
+            print("\n".join(_lines(comparison)), flush=True)
+        document = {"name": name, "machine": machine(), "comparisons": [each.plain() for each in comparisons]}
+        (RESULTS / f"{name}-{'root' if root else 'user'}.json").write_text(json.dumps(document, indent=1) + "\n")
+    write_report(RESULTS, Path(__file__).parent.parent / "docs")
     return 0
 
 
-def _line(result: Result, ours: Result) -> str:
-    ratio = result.median / ours.median
-    return f"{result.name:<14}{result.median * 1000:8.1f} ({result.fastest * 1000:.1f})  {ratio:5.2f}  {result.version}"
+def _lines(comparison: Comparison) -> list[str]:
+    lines = [comparison.what]
+    for result in comparison.results:
+        ratio = comparison.ratio(result)
+        aim = comparison.aims.get(result.name)
+        said = f" (aim {aim:g})" if aim else ""
+        lines.append(
+            f"  {result.name:<24}{result.median:10.4f} {comparison.unit}  {ratio:6.2f}{said}  {result.version}"
+        )
+    return lines
 
 
 if __name__ == "__main__":

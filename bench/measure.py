@@ -7,8 +7,11 @@ import platform
 import statistics
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+#: What our own results are called.
+OURS = "lamina"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,7 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How long a program took, in seconds, each time."""
+    """What one program took each time: seconds, or what the comparison counts."""
 
     name: str
     version: str
@@ -40,6 +43,36 @@ class Result:
     def plain(self) -> dict[str, object]:
         """Return the result as data for JSON."""
         return {"name": self.name, "version": self.version, "argv": self.argv, "seconds": self.seconds}
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One thing that several programs did, in one run. Ours is called lamina; `unit` is what was counted.
+
+    `aims` are the ratios that ours is to stay below, by the name of the other.
+    """
+
+    what: str
+    results: list[Result]
+    unit: str = "s"
+    aims: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def ours(self) -> Result:
+        return next(result for result in self.results if result.name == OURS)
+
+    def ratio(self, other: Result) -> float:
+        """Return how much of the other's time ours takes."""
+        return self.ours.median / other.median
+
+    def plain(self) -> dict[str, object]:
+        """Return the comparison as data for JSON."""
+        return {
+            "what": self.what,
+            "unit": self.unit,
+            "aims": self.aims,
+            "results": [result.plain() for result in self.results],
+        }
 
 
 def take_turns(programs: list[Program], *, rounds: int, env: dict[str, str]) -> list[Result]:
@@ -68,5 +101,6 @@ def machine() -> dict[str, object]:
         "processor": models[0].partition(":")[2].strip() if models else platform.machine(),
         "processors": os.cpu_count(),
         "python": platform.python_version(),
+        "date": time.strftime("%Y-%m-%d"),
         "user": "root" if os.geteuid() == 0 else "ordinary",
     }

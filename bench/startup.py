@@ -1,51 +1,157 @@
-"""From the command line to the end of `true` in a container that is removed: lamina, podman, bubblewrap.
+"""Start-up: from the command line to the end of `true` in a container that is removed, and other short commands.
 
-All use the machine's network, and a root file system of one static program, so that what is measured is the start.
+lamina is the command as installed from a wheel. All use the machine's network, and a root file system of one static
+program, so that what is measured is the start.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
-from bench.measure import Program, Result, take_turns, version_of
+from bench.measure import OURS, Comparison, Program, Result, take_turns, version_of
+from bench.peers import docker, podman
 
 _ROUNDS = 20
+_CHECKOUT = Path(__file__).parent.parent
+
+#: What a shell would do: the article's way, with an upper that is thrown away.
+_SCRIPT = """
+set -e
+d=$(mktemp -d)
+mkdir $d/upper $d/work $d/merged
+unshare -m --propagation private -ipu --fork sh -ec "
+mount -t overlay overlay -o lowerdir={rootfs}/../empty:{rootfs},upperdir=$d/upper,workdir=$d/work $d/merged
+mkdir -p $d/merged/proc
+mount -t proc proc $d/merged/proc
+exec chroot $d/merged /bin/true"
+rm -rf $d
+"""
+
+_WARM = """
+import json, subprocess, sys, time, lamina
+store = lamina.Store({store!r})
+image = store.image("tiny:1")
+image.run(["/bin/true"])
+ours, bare = [], []
+for _ in range({rounds}):
+    start = time.perf_counter(); image.run(["/bin/true"]); middle = time.perf_counter()
+    subprocess.run(["/bin/true"], capture_output=True); end = time.perf_counter()
+    ours.append(middle - start); bare.append(end - middle)
+print(json.dumps([ours, bare]))
+"""
 
 
-def measure() -> list[Result]:
-    """Time the programs that are installed; lamina comes first."""
-    lamina = str(Path(sys.executable).with_name("lamina"))
+def measure() -> list[Comparison]:
+    """Time the programs that are installed."""
     busybox = shutil.which("busybox")
     if busybox is None:
-        raise SystemExit(
-            "busybox is not installed (Debian: busybox-static): its static program is the container's file system"
-        )
-    with tempfile.TemporaryDirectory() as scratch:
-        rootfs = Path(scratch, "rootfs")
-        (rootfs / "bin").mkdir(parents=True)
+        raise SystemExit("busybox is missing (Debian: busybox-static): it is what the measured containers run")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+        top = Path(scratch)
+        (top / "empty").mkdir()
+        rootfs = top / "rootfs"
+        for name in ("bin", "dev", "etc", "proc", "sys", "tmp"):
+            (rootfs / name).mkdir(parents=True)
         shutil.copy(busybox, rootfs / "bin" / "true")
-        env = {**os.environ, "LAMINA_ROOT": f"{scratch}/store"}
+        python = _install(top)
+        lamina = str(python.with_name("lamina"))
+        env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        env["LAMINA_ROOT"] = f"{scratch}/store"
         subprocess.run([lamina, "import", str(rootfs), "tiny:1"], check=True, env=env, capture_output=True)
-        programs = [Program("lamina", [lamina, "run", "--rm", "tiny:1", "/bin/true"], version_of(lamina))]
-        programs += _peers(rootfs)
-        results = take_turns(programs, rounds=_ROUNDS, env=env)
-        for words in (["rmi", "--all", "--force"], ["prune", "--force"]):
-            subprocess.run([lamina, *words], check=True, env=env, capture_output=True)
-    return results
+        try:
+            return [
+                _run(lamina, python, rootfs, env),
+                *_short(lamina, python, env),
+                _warm(python, env),
+            ]
+        finally:
+            for words in (["rm", "--all", "--force"], ["rmi", "--all", "--force"], ["prune", "--force"]):
+                subprocess.run([lamina, *words], check=True, env=env, capture_output=True)
 
 
-def _peers(rootfs: Path) -> list[Program]:
-    """Return the other programs, each starting the same file system in namespaces of its own."""
-    found = []
-    if podman := shutil.which("podman"):
-        words = ["run", "--rm", "--network=host", "--cgroups=disabled", "--log-driver=none", "--rootfs", f"{rootfs}:O"]
-        found.append(Program("podman", [podman, *words, "/bin/true"], version_of(podman)))
+def _install(top: Path) -> Path:
+    """Install lamina from its wheel into an environment of its own; return the interpreter."""
+    venv = top / "venv"
+    subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
+    pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, str(_CHECKOUT)], check=True, stderr=subprocess.DEVNULL)
+    return venv / "bin" / "python"
+
+
+def _run(lamina: str, python: Path, rootfs: Path, env: dict[str, str]) -> Comparison:
+    programs = [
+        Program(OURS, [lamina, "run", "--rm", "tiny:1", "/bin/true"], version_of(lamina)),
+        Program("bare interpreter", [str(python), "-I", "-c", "pass"], ""),
+    ]
+    root = os.geteuid() == 0
+    if root:
+        programs.append(Program("shell script", ["sh", "-c", _SCRIPT.format(rootfs=rootfs)], ""))
     if bwrap := shutil.which("bwrap"):
         words = ["--bind", str(rootfs), "/", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--proc", "/proc"]
-        found.append(Program("bubblewrap", [bwrap, *words, "/bin/true"], version_of(bwrap)))
-    return found
+        programs.append(Program("bubblewrap", [bwrap, *words, "/bin/true"], version_of(bwrap)))
+    with podman(rootfs.parent) as for_podman, docker(rootfs.parent) as for_docker:
+        if for_podman:
+            env = {**for_podman, **env}
+            words = ["run", "--rm", "--network=host", "--cgroups=disabled", "--log-driver=none", "--rootfs"]
+            argv = ["podman", *words, f"{rootfs}:O", "/bin/true"]
+            programs.append(Program("podman", argv, version_of("podman")))
+        if for_docker:
+            env = {**for_docker, **env}
+            archive = subprocess.run(["tar", "-C", str(rootfs), "-c", "."], check=True, capture_output=True).stdout
+            subprocess.run(["docker", "import", "-", "tiny:1"], env=env, input=archive, check=True, capture_output=True)
+            argv = ["docker", "run", "--rm", "--network=host", "tiny:1", "/bin/true"]
+            programs.append(Program("docker", argv, version_of("docker")))
+        if root and shutil.which("crun"):
+            argv = ["crun", "run", "--bundle", str(_bundle(rootfs)), "bench"]
+            programs.append(Program("crun", argv, version_of("crun")))
+        results = take_turns(programs, rounds=_ROUNDS, env=env)
+    aims = {"bare interpreter": 2.5, "podman": 0.25 if root else 0.3, "docker": 0.25}
+    return Comparison("run --rm IMAGE true", results, aims=aims)
+
+
+def _bundle(rootfs: Path) -> Path:
+    """Return a bundle for crun: its own specification, without a terminal, over the file system itself."""
+    bundle = rootfs.parent / "bundle"
+    bundle.mkdir()
+    subprocess.run(["crun", "spec"], cwd=bundle, check=True)
+    document = json.loads((bundle / "config.json").read_text())
+    document["process"] |= {"args": ["/bin/true"], "terminal": False}
+    document["root"] = {"path": str(rootfs), "readonly": True}
+    document["mounts"] = [mount for mount in document["mounts"] if mount["type"] != "cgroup"]
+    document["linux"]["resources"] = {}
+    document["linux"]["namespaces"] = [each for each in document["linux"]["namespaces"] if each["type"] != "cgroup"]
+    (bundle / "config.json").write_text(json.dumps(document))
+    return bundle
+
+
+def _short(lamina: str, python: Path, env: dict[str, str]) -> list[Comparison]:
+    """Return commands that only look and remove, beside the interpreter that they start."""
+    bare = Program("bare interpreter", [str(python), "-I", "-c", "pass"], "")
+    found = []
+    for words in (["ps", "-a"], ["images"], ["--version"]):
+        program = Program(OURS, [lamina, *words], version_of(lamina))
+        found.append(Comparison(" ".join(words), take_turns([program, bare], rounds=_ROUNDS, env=env)))
+    seconds: list[float] = []
+    for _ in range(_ROUNDS):
+        subprocess.run([lamina, "run", "--name", "box", "tiny:1", "/bin/true"], check=True, env=env)
+        start = time.perf_counter()
+        subprocess.run([lamina, "rm", "box"], check=True, env=env, stdout=subprocess.DEVNULL)
+        seconds.append(time.perf_counter() - start)
+    ours = Result(OURS, version_of(lamina), [lamina, "rm", "box"], seconds)
+    return [*found, Comparison("rm CONTAINER", [ours, found[0].results[1]])]
+
+
+def _warm(python: Path, env: dict[str, str]) -> Comparison:
+    """Return image.run in a Python program that has started containers before, beside subprocess.run."""
+    code = _WARM.format(store=env["LAMINA_ROOT"], rounds=_ROUNDS)
+    done = subprocess.run([str(python), "-c", code], check=True, env=env, capture_output=True, text=True)
+    ours, bare = json.loads(done.stdout)
+    results = [Result(OURS, "", [], ours), Result("subprocess.run", "", [], bare)]
+    return Comparison('image.run(["true"]) in a warm program', results)

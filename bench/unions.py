@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.measure import Result
+from bench.measure import OURS, Comparison, Result
 from lamina.linux.namespaces import unshare_mounts
 from lamina.overlay.fuse.start import THREADS, Server, start
 from lamina.overlay.stack import Overlay
@@ -146,18 +146,16 @@ class Table:
         """Keep one time, in seconds."""
         self._times.setdefault(measure, {}).setdefault(driver, []).append(time_taken)
 
-    def results(self) -> dict[str, list[Result]]:
-        """Return the times by measure, our own first: the others' ratio to it says how many times as long they took."""
+    def comparisons(self, aims: dict[str, float]) -> list[Comparison]:
+        """Return the times by measure, our own first; `aims` are what ours is to take of the peer's, by measure."""
         versions = {**dict.fromkeys(("fuse-overlayfs", "fuse-overlayfs-threaded"), _peer_version())}
         versions["kernel"] = platform.release()
-        ours_first = {
-            measure: sorted(by_driver.items(), key=lambda item: item[0] != "lamina")
-            for measure, by_driver in self._times.items()
-        }
-        return {
-            measure: [Result(driver, versions.get(driver, ""), [], times) for driver, times in by_driver]
-            for measure, by_driver in ours_first.items()
-        }
+        found = []
+        for measure, by_driver in self._times.items():
+            ours_first = sorted(by_driver.items(), key=lambda item: item[0] != OURS)
+            results = [Result(driver, versions.get(driver, ""), [], times) for driver, times in ours_first]
+            found.append(Comparison(measure, results, aims={self._peer: aims[measure]} if measure in aims else {}))
+        return found
 
     def print(self) -> None:
         """Print the medians as JSON: measure, driver, seconds, and the fraction of the peer's time."""

@@ -109,8 +109,9 @@ def test_mount_finds_the_helper_and_loses_it_again(place: Path, lamina: Lamina) 
     try:
         lamina("mount-helper", "install")  # once more is no mistake
         options = f"lowerdir={place}/lower,upperdir={place}/upper,workdir={place}/work,nosuid"
-        run(["mount", "-t", "fuse.lamina", "-o", options, "lamina", str(place / "merged")])
+        run(["mount", "-t", "fuse.lamina", "-o", options, "a name", str(place / "merged")])
         try:
+            assert f"a\\040name {place}/merged fuse.lamina " in Path("/proc/self/mounts").read_text()
             assert os.statvfs(place / "merged").f_flag & os.ST_NOSUID
             (place / "merged" / "new").write_text("new\n")
             run(["mount", "-o", "remount,ro", str(place / "merged")])

@@ -86,7 +86,7 @@ def _mount_for_mount(words: list[str]) -> None:
 
         drivers.remount(rest[1], text.split(","))
         return
-    _mount("mount.fuse.lamina", text, rest[1])
+    _mount("mount.fuse.lamina", text, rest[1], source=rest[0])
 
 
 def _split_words(words: list[str], *, with_value: str, without: str) -> tuple[dict[str, list[str]], list[str]]:
@@ -111,7 +111,7 @@ def _split_words(words: list[str], *, with_value: str, without: str) -> tuple[di
     return options, rest
 
 
-def _mount(name: str, text: str, target: str, *, log: str = "") -> Server:
+def _mount(name: str, text: str, target: str, *, log: str = "", source: str = "lamina") -> Server:
     from lamina.overlay import drivers
 
     overlay, ignored = read_options(text)
@@ -119,7 +119,7 @@ def _mount(name: str, text: str, target: str, *, log: str = "") -> Server:
         sys.stderr.write(f"{name}: ignored, since nothing comes of it here: {one_line(', '.join(ignored))}\n")
     if not os.path.isdir(target):
         raise LaminaError("mount on", target, "it is no directory")
-    mounted = drivers.mount(overlay, target, driver="fuse", log=log)
+    mounted = drivers.mount(overlay, target, driver="fuse", log=log, source=source)
     assert mounted.server is not None, "our own driver is a process"
     return mounted.server
 

@@ -66,12 +66,19 @@ def unmount(target: str) -> None:
         fuse.fusermount_unmount(target)
 
 
-def mount(overlay: Overlay, target: str, *, driver: Driver = "auto", attributes: int = 0, log: str = "") -> Mounted:
+def mount(
+    overlay: Overlay,
+    target: str,
+    *,
+    driver: Driver = "auto",
+    attributes: int = 0,
+    log: str = "",
+    source: str = "lamina",
+) -> Mounted:
     """Mount `overlay` on the directory `target`, in the mount namespace of the caller, and return what was mounted.
 
     `attributes` are MOUNT_ATTR_ flags. A server lives in the caller's namespaces; for a mount namespace that is to end
-    with a command, use `mount_served`. `log` is where a server writes of its own defects (`fuse.start`). Raises what
-    the driver raises.
+    with a command, use `mount_served`. `log` and `source` are those of `fuse.start`. Raises what the driver raises.
     """
     allow_other = os.geteuid() == 0 or ("allow_other", "") in overlay.options
     overlay, more = split_generic(overlay)
@@ -80,7 +87,7 @@ def mount(overlay: Overlay, target: str, *, driver: Driver = "auto", attributes:
     def by_fuse(note: str) -> Mounted:
         from lamina.overlay.fuse.start import start
 
-        server = start(overlay, target, flags=_flags(attributes), allow_other=allow_other, log=log)
+        server = start(overlay, target, flags=_flags(attributes), allow_other=allow_other, log=log, source=source)
         return Mounted(target, "fuse", server=server, note=note)
 
     return _choose(overlay, target, driver, attributes, by_fuse)

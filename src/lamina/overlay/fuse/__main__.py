@@ -121,7 +121,7 @@ def _mount(target: str, words: dict[str, object]) -> int:
         device.mount(
             fd,
             target,
-            source="lamina",
+            source=str(words["source"]),
             subtype="lamina",
             flags=int(str(words["flags"])),
             options=options,
@@ -130,7 +130,7 @@ def _mount(target: str, words: dict[str, object]) -> int:
     except (PermissionError, LaminaError):
         if os.geteuid() == 0:
             raise
-        return device.fusermount(target, source="lamina", subtype="lamina", options=options)
+        return device.fusermount(target, source=str(words["source"]), subtype="lamina", options=options)
     return fd
 
 

@@ -80,16 +80,30 @@ class Server:
 
 
 def start(
-    overlay: Overlay, target: str, *, flags: int = 0, allow_other: bool = False, threads: int = THREADS, log: str = ""
+    overlay: Overlay,
+    target: str,
+    *,
+    flags: int = 0,
+    allow_other: bool = False,
+    threads: int = THREADS,
+    log: str = "",
+    source: str = "lamina",
 ) -> Server:
     """Mount `overlay` on `target`, served by a new process, and return that once the mount answers.
 
-    `flags` are mount(2)'s MS_*. An ordinary user outside a user namespace mounts through fusermount3. The server
-    appends what it has to say of its own defects to the file `log`, or says it to TO_STDERR; without, the first ones
-    are kept until the mount is taken away. What fails raises here, as a LaminaError.
+    `flags` are mount(2)'s MS_*, `source` is what lists of mounts show in the first column. An ordinary user outside a
+    user namespace mounts through fusermount3. The server appends what it has to say of its own defects to the file
+    `log`, or says it to TO_STDERR; without, the first ones are kept until the mount is taken away. What fails raises
+    here, as a LaminaError.
     """
     check_ours(overlay.options)
-    words = {"target": os.path.abspath(target), "flags": flags, "allow_other": allow_other, "threads": threads}
+    words = {
+        "target": os.path.abspath(target),
+        "flags": flags,
+        "allow_other": allow_other,
+        "threads": threads,
+        "source": source,
+    }
     server = _spawn(overlay, words, device=-1, log=log)
     server.wait_ready()
     return server

@@ -74,6 +74,7 @@ class Store:
             from lamina.ids.worker import Helper
 
             self._launcher = Helper(self.ids)
+            self._launcher.load("lamina.runtime.launch", "lamina.layer.remove")  # of every start, and every end
         return self._launcher
 
     def close(self) -> None:

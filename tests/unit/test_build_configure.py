@@ -20,7 +20,7 @@ def configured(text: str, state: State | None = None, **args: str) -> State:
             state, expander.instruction(written), expander, global_values={}, build_args=args, escape="\\"
         )
         assert after is not None, written.text
-        state = after
+        state, _ = after
     return state
 
 
@@ -28,12 +28,12 @@ def test_variables_are_seen_by_what_follows() -> None:
     state = configured("ARG VERSION=1\nENV A=$VERSION B=$A\nLABEL v=$A", VERSION="2")
     assert state.settings.env == ("A=2", "B=")
     assert state.settings.labels == {"v": "2"}
-    assert state.arguments == {"VERSION"}
+    assert state.arguments == ("VERSION",)
 
 
-def test_env_counts_more_than_an_argument_of_its_name() -> None:
-    state = configured("ENV A=env\nARG A=arg\nLABEL a=$A", A="given")
-    assert state.settings.labels == {"a": "env"}
+def test_what_is_said_last_of_a_name_counts() -> None:
+    assert configured("ENV A=env\nARG A=arg\nLABEL a=$A").settings.labels == {"a": "arg"}
+    assert configured("ARG A=arg\nENV A=env\nLABEL a=$A", A="given").settings.labels == {"a": "env"}
 
 
 def test_env_keeps_the_place_of_a_name() -> None:

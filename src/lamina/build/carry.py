@@ -92,7 +92,7 @@ class _Carrier:
             below=self._below(),
             upper=self._path("upper"),
             path=operation.path,
-            owner=[0, 0],
+            owner=self._owner(operation.owner or "0:0"),
             created=self._site.options.created,
             userxattr=self._userxattr,
             single_id=self._site.layout.single_id,
@@ -101,6 +101,8 @@ class _Carrier:
     def _copy_taken(self, operation: CopyOp) -> None:
         tree = self._site.tree_of(operation.take)
         sources = list(operation.take.sources)
+        if isinstance(operation.step, Add):
+            sources = self._call(files.expand_sources, layers=tree.layers, ignore=tree.ignore, sources=sources)
         archives = self._archives(operation, tree, sources)
         for archive in archives:
             self._copy_archive(operation, tree, archive)

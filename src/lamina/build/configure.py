@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Mapping
 from dataclasses import replace
 
-from lamina.build.dockerfile.arguments import declare
+from lamina.build.dockerfile.arguments import BUILDER_ARGUMENTS, Argument, declare
 from lamina.build.dockerfile.expand import Expander
 from lamina.build.dockerfile.instructions import (
     Arg,
@@ -27,6 +27,7 @@ from lamina.build.dockerfile.instructions import (
     Volume,
 )
 from lamina.build.values import State
+from lamina.build.wording import argument_words, configured_words
 from lamina.oci.config import History, Settings
 
 
@@ -38,27 +39,31 @@ def configure(
     global_values: Mapping[str, str],
     build_args: Mapping[str, str],
     escape: str,
-) -> State | None:
-    """Return the state after an instruction that changes no file, without its history; None for any other.
+) -> tuple[State, str] | None:
+    """Return the state after an instruction that changes no file, and what history is to say; None for any other.
 
-    `instruction` is expanded already.
+    `instruction` is expanded already. Nothing is to be said about ONBUILD.
     """
     match instruction:
         case Arg():
-            return _declared(state, instruction, global_values, build_args, escape)
+            declared = declare(instruction, state.variables, global_values, build_args, escape=escape)
+            return _declared(state, declared), argument_words(declared)
         case Env(pairs=pairs):
             values = {pair.name.text: pair.value.text for pair in pairs}
             changed = replace(state.settings, env=_with_env(state.settings.env, values))
-            variables = {**state.variables, **values}
-            return replace(state, settings=changed, variables=variables, arguments=state.arguments - values.keys())
+            state = replace(state, settings=changed, variables={**state.variables, **values})
+            return state, configured_words(instruction, changed)
         case Maintainer(maintainer=maintainer):
-            return replace(state, author=maintainer)
+            return replace(state, author=maintainer), configured_words(instruction, state.settings)
         case Shell(words=words):
             state = replace(state, shell=words)
         case Cmd():
             state = replace(state, has_cmd=True)
     settings = _command_settings(state, instruction) or _other_settings(state.settings, instruction, expander)
-    return replace(state, settings=settings) if settings else None
+    if settings is None:
+        return None
+    ports = expander.ports(instruction) if isinstance(instruction, Expose) else ()
+    return replace(state, settings=settings), configured_words(instruction, settings, ports)
 
 
 def _command_settings(state: State, instruction: Instruction) -> Settings | None:
@@ -66,7 +71,8 @@ def _command_settings(state: State, instruction: Instruction) -> Settings | None
     settings = state.settings
     match instruction:
         case Cmd(command=command):
-            return replace(settings, cmd=words_of(command, state.shell))
+            # What ArgsEscaped tells has a meaning on Windows only; it is there all the same.
+            return _with_other(replace(settings, cmd=words_of(command, state.shell)), "ArgsEscaped", value=True)
         case Entrypoint(command=command):
             # The base's CMD was meant for the base's ENTRYPOINT.
             cmd = settings.cmd if state.has_cmd else None
@@ -123,17 +129,11 @@ def absolute(path: str, workdir: str) -> str:
     return joined + "/" if path.endswith(("/", "/.")) and joined != "/" else joined
 
 
-def _declared(
-    state: State, arg: Arg, global_values: Mapping[str, str], build_args: Mapping[str, str], escape: str
-) -> State:
-    variables, arguments = dict(state.variables), set(state.arguments)
-    environment = {entry.partition("=")[0] for entry in state.settings.env}
-    for argument in declare(arg, state.variables, global_values, build_args, escape=escape):
-        # A variable of ENV counts more than an ARG of its name, wherever that stands.
-        if argument.in_environment and argument.name not in environment:
-            variables[argument.name] = argument.value or ""
-            arguments.add(argument.name)
-    return replace(state, variables=variables, arguments=frozenset(arguments))
+def _declared(state: State, declared: tuple[Argument, ...]) -> State:
+    values = {one.name: one.value or "" for one in declared if one.in_environment}
+    names = [one.name for one in declared if one.name not in BUILDER_ARGUMENTS]
+    arguments = tuple(dict.fromkeys((*state.arguments, *names)))
+    return replace(state, variables={**state.variables, **values}, arguments=arguments)
 
 
 def _with_env(env: tuple[str, ...], values: Mapping[str, str]) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ from lamina.runtime import users
 from lamina.tar.compress import Decompressed
 
 _READ = 1 << 20
+_MAX_LINKS = 40  # as the kernel
 
 
 def digest_sources(
@@ -89,6 +90,7 @@ def make_directory(
     with Union(below, upper=upper, userxattr=userxattr, sync=False) as target:
         copier = Copier(target, target, owner=owner, mode=None, created=created)
         copier.single_id = single_id
+        path = copier.resolve(path)
         if not target.exists(path):
             copier.make_directories(path)
             copier.finish_times()
@@ -104,6 +106,13 @@ def which_are_archives(*, layers: list[str], sources: list[str]) -> list[str]:
     """Return those sources that are regular files with a tar archive in them, compressed or not."""
     with Union(layers) as tree:
         return [source for source in sources if _is_archive(tree, posixpath.normpath("/" + source))]
+
+
+def expand_sources(*, layers: list[str], ignore: str, sources: list[str]) -> list[str]:
+    """Return the sources with what stands for those that have wildcards; `ignore` is the text of a .dockerignore."""
+    with Union(layers) as tree:
+        selection = Selection(tree, ignore=ignore, exclude=[], parents=False)
+        return [name for source in sources for name in selection.names(source)]
 
 
 def _is_archive(tree: Union, path: str) -> bool:
@@ -191,10 +200,18 @@ class Copier:
         self._links: dict[tuple[int, int], str] = {}
         # The root keeps its time unless something is made in it: what is copied up into it does not count.
         self._times: dict[str, int] = {"/": target.stat("/").st_mtime_ns}
+        self._copied: set[str] = set()  # directories whose times are those of what was copied
         self.single_id = False
 
     def copy(self, selected: list[Selected], destination: str) -> None:
-        """Copy everything; a lone file goes to the destination itself unless that is a directory."""
+        """Copy everything; a lone file goes to the destination itself unless that is a directory.
+
+        Links in the destination are followed within the tree, a last one too. Nothing to copy makes nothing.
+        """
+        if not selected:
+            return
+        slash = "/" if destination.endswith("/") else ""
+        destination = self.resolve(destination).rstrip("/") + slash or "/"
         tops = [each for each in selected if "/" not in each.place]
         lone = len(tops) == 1 and tops[0].place != "" and not destination.endswith("/")
         if lone and not self._target.is_dir(destination):
@@ -205,6 +222,28 @@ class Copier:
             for each in selected:
                 self._copy_to(each, destination)
         self.finish_times()
+
+    def resolve(self, path: str) -> str:
+        """Return an absolute path with all links of the target followed; what does not exist may be in it."""
+        found, left, hops = "/", path.split("/")[::-1], 0
+        while left:
+            part = left.pop()
+            if part in {"", "."}:
+                continue
+            if part == "..":
+                found = posixpath.dirname(found)
+                continue
+            step = posixpath.join(found, part)
+            if not self._target.is_symlink(step):
+                found = step
+                continue
+            hops += 1
+            if hops > _MAX_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+            link = os.fsdecode(self._target.readlink(step))
+            found = "/" if link.startswith("/") else found
+            left += link.split("/")[::-1]
+        return found
 
     def finish_times(self) -> None:
         """Give directories their times, now that nothing more is made in them."""
@@ -217,21 +256,26 @@ class Copier:
             self.make_directories(posixpath.dirname(path))
         if each.place or not self._source.is_dir(each.path):
             self.copy_one(each, path)
+        elif each.path != "/":  # of a directory whose content is copied, the time alone goes with it
+            self._times[path] = self._source.stat(each.path).st_mtime_ns
+            self._copied.add(path)
 
     def make_directories(self, path: str) -> None:
-        """Make `path` and its parents as directories of root, or of --chown's user, with mode 0755."""
+        """Make `path` and its parents as directories of root, or of --chown's user, with mode 0755 or --chmod's."""
         missing = []
         while path != "/" and not self._target.exists(path):
             missing.append(path)
             path = posixpath.dirname(path)
         if not self._target.is_dir(path):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
-        if self._created:  # what is made in it would leave the time of the making
+        if self._created and path not in self._copied:  # what is made in it would leave the time of the making
             self._times[path] = self._created
+        mode = self._mode.apply(0o755, is_directory=True) if self._mode else 0o755
         for each in reversed(missing):
+            inherited = stat.S_IMODE(self._target.stat(posixpath.dirname(each)).st_mode) & stat.S_ISGID
             self._target.mkdir(each, 0o755)
-            self._target.chmod(each, 0o755)
             self._give(each, *(self._owner or (0, 0)))
+            self._target.chmod(each, mode | inherited)
             if self._created:
                 self._times[each] = self._created
 
@@ -302,6 +346,7 @@ class Copier:
                 self._target.setxattr(target, name, value, follow_symlinks=False)
         if stat.S_ISDIR(status.st_mode):
             self._times[target] = status.st_mtime_ns
+            self._copied.add(target)
         else:
             self._target.utime(target, ns=(status.st_mtime_ns, status.st_mtime_ns), follow_symlinks=False)
 

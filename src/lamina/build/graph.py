@@ -5,6 +5,7 @@ A stage that builds on another, or takes files from it, waits here for that one'
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from lamina.build.bases import Bases
 from lamina.build.context import Context
+from lamina.build.dockerfile.arguments import DEFAULT_PATH
 from lamina.build.dockerfile.expand import Expander
 from lamina.build.dockerfile.instructions import Dockerfile, Stage
 from lamina.build.dockerfile.stages import SCRATCH, base_stage, needed_stages, source_stage, stage_hint
@@ -48,6 +50,7 @@ class Graph:
     ) -> None:
         self.results: Mapping[int, Future[State]] = {}
         self._layout: Layout = staging.layout
+        self._staging = staging
         self._dockerfile = dockerfile
         self._context = context
         self._inputs = inputs
@@ -74,9 +77,12 @@ class Graph:
         earlier = base_stage(self._dockerfile, stage.index, image)
         if earlier is not None:
             state = self.results[earlier.index].result()
-            return replace(state, variables=_environment(state.settings), arguments=frozenset(), has_cmd=False)
+            return replace(state, has_cmd=False)  # what ARG declared there is known here, too
         if image.lower() == SCRATCH:
-            return State(below=Key((("image", SCRATCH),)).text, platform=platform)
+            settings = Settings(env=(f"PATH={DEFAULT_PATH}",), working_dir="/")
+            return State(
+                settings, below=Key((("image", SCRATCH),)).text, variables={"PATH": DEFAULT_PATH}, platform=platform
+            )
         try:
             record = self._find(image, platform)
         except LaminaError as error:
@@ -89,14 +95,20 @@ class Graph:
         word = take.from_
         if word is None:
             return Tree([self._context.root], self._context.ignore, owner="0:0")
-        earlier = source_stage(self._dockerfile, stage.index, word)
-        if earlier is not None:
-            return Tree(list(self.results[earlier.index].result().trees))
         named = self._contexts.get(word.text)
+        earlier = source_stage(self._dockerfile, stage.index, word) if named is None else None
+        if earlier is not None:
+            return Tree(list(self.results[earlier.index].result().trees) or [self._empty()])
         if named is not None and not named.startswith(_IMAGE):
             return self._inputs.named(word.text, named)
         record = self._find(word.text if named is None else named.removeprefix(_IMAGE), self._platform_of(stage))
         return Tree(record.trees(self._layout))
+
+    def _empty(self) -> str:
+        """Return an empty directory: the tree of a stage without layers."""
+        path = self._staging.new_path()
+        os.mkdir(path, 0o755)
+        return path
 
     def _platform_of(self, stage: Stage) -> Platform:
         """Return the platform that a stage is for: that of FROM, or the one that is built."""

@@ -6,19 +6,29 @@ takes, which is part of its key too, is asked for only where the rest of the key
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from lamina.build.configure import absolute
-from lamina.build.dockerfile.instructions import Add, Copy, ExecForm, HereDocument, Instruction, Run, Workdir
+from lamina.build.dockerfile.heredoc import Script, run_form
+from lamina.build.dockerfile.instructions import (
+    Add,
+    Copy,
+    ExecForm,
+    HereDocument,
+    Instruction,
+    Run,
+    ShellForm,
+    Workdir,
+)
 from lamina.build.dockerfile.mounts import BindMount, CacheMount, Mount
 from lamina.build.dockerfile.source import Word
 from lamina.build.inputs.names import is_remote
 from lamina.build.keys import Part, digest, variables
-from lamina.build.running import arguments_prefix, mount_parts
+from lamina.build.running import mount_parts
 from lamina.build.values import State, at
+from lamina.build.wording import copy_words, run_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +78,11 @@ class CopyOp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkdirOp:
-    """Make the directory `path` where there is none."""
+    """Make the directory `path` where there is none; `owner` is what USER said."""
 
     step: Workdir
     path: str
+    owner: str
     parts: tuple[Part, ...]
     created_by: str
 
@@ -95,8 +106,9 @@ def plan_step(state: State, step: Instruction, mounts: tuple[Mount, ...]) -> Ope
             return _plan_copy(state, step, from_=None, parents=False)
         case Workdir(path=path):
             place = absolute(path.text, state.workdir).rstrip("/") or "/"
-            parts = (("the directory", digest(place)),)
-            return WorkdirOp(step=step, path=place, parts=parts, created_by=f"WORKDIR {place}")
+            owner = state.settings.user
+            parts = (("the directory", digest(place)), ("its owner", owner))
+            return WorkdirOp(step=step, path=place, owner=owner, parts=parts, created_by=f"WORKDIR {place}")
     raise at(step, f"{step.name} is not known to this version")
 
 
@@ -111,7 +123,6 @@ def _plan_run(state: State, run: Run, mounts: tuple[Mount, ...]) -> RunOp:
     if run.devices:
         raise at(run, "--device: a build shows no devices", "run it with `lamina run --device`")
     words = run.command.words if isinstance(run.command, ExecForm) else (*state.shell, run.command.text)
-    shown = shlex.join(words[:-1]) + " " + words[-1] if len(words) > 1 else words[0]
     return RunOp(
         step=run,
         mounts=mounts,
@@ -124,8 +135,18 @@ def _plan_run(state: State, run: Run, mounts: tuple[Mount, ...]) -> RunOp:
             *mount_parts(mounts),
         ),
         takes=tuple(take_of(mount) for mount in mounts if isinstance(mount, BindMount)),
-        created_by=f"RUN {arguments_prefix(state)}{shown} # buildkit",
+        created_by=run_words(_history_words(state, run), state.arguments, state.variables),
     )
+
+
+def _history_words(state: State, run: Run) -> tuple[str, ...]:
+    match run_form(run):
+        case ExecForm(words=words):
+            return words
+        case ShellForm(text=text):
+            return (*state.shell, text)
+        case Script(name=name):
+            return (*state.shell, f"/dev/pipes/{name}")
 
 
 def _environment_parts(state: State) -> Iterable[Part]:
@@ -161,5 +182,5 @@ def _plan_copy(state: State, step: Copy | Add, *, from_: Word | None, parents: b
             ("--chmod", mode),
             ("here-documents", digest(repr(step.documents))),
         ),
-        created_by=f"{step.text} # buildkit",
+        created_by=copy_words(step),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from lamina.build.configure import absolute
@@ -277,9 +277,3 @@ def _lock(fd: int, *, wait: bool) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def arguments_prefix(state: State) -> str:
-    """Return what history shows before the command of a RUN that has ARGs: their count and values."""
-    values: Mapping[str, str] = {name: state.variables[name] for name in sorted(state.arguments)}
-    return f"|{len(values)} {' '.join(f'{name}={value}' for name, value in values.items())} " if values else ""

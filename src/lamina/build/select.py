@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import fnmatch
 import posixpath
+import re
 from collections.abc import Iterator
 
 from lamina.build.dockerfile.ignore import Matched, exclude_matcher, parse_ignore
 from lamina.errors import InvalidInput
 from lamina.overlay.union.union import Union
+
+_ESCAPED = re.compile(r"\\.")
 
 
 class Selected:
@@ -49,6 +52,12 @@ class Selection:
                 exists = self._tree.lexists("/" + _cleaned(source))
                 reason = "the .dockerignore leaves it out" if exists else "there is no such file"
                 raise InvalidInput("copy", source, reason)
+
+    def names(self, source: str) -> list[str]:
+        """Return what a source with wildcards names, as sources; one without stands for itself."""
+        if not _has_wildcard(source):
+            return [source]
+        return [name for name in self._expand(_cleaned(source)) if not self._enter_all(name)[0]]
 
     def _expand(self, pattern: str) -> Iterator[str]:
         """Yield the names that match, segment by segment; one without wildcards matches itself."""
@@ -119,4 +128,5 @@ def _pivot(source: str) -> str:
 
 
 def _has_wildcard(text: str) -> bool:
-    return any(character in text for character in "*?[")
+    """Return whether a wildcard stands in a text that no backslash takes the meaning from."""
+    return any(character in _ESCAPED.sub("", text) for character in "*?[")

@@ -148,7 +148,8 @@ class StageBuilder:
         if configured is not None:
             # It takes no time of its own: the same steps from the cache are to give the same image.
             created = state.history[-1].created if state.history else format_time(0)
-            return with_history(configured, written.text, created=created, empty=True)
+            state, created_by = configured
+            return with_history(state, created_by, created=created, empty=True) if created_by else state
         mounts = expander.mounts(instruction) if isinstance(instruction, Run) else ()
         operation = plan_step(state, instruction, mounts)
         if isinstance(operation, WorkdirOp):

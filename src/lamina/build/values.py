@@ -69,7 +69,7 @@ class State:
     below: str = ""
     author: str = ""
     variables: Mapping[str, str] = field(default_factory=dict)
-    arguments: frozenset[str] = frozenset()
+    arguments: tuple[str, ...] = ()
     shell: tuple[str, ...] = ("/bin/sh", "-c")
     has_cmd: bool = False
     base_layers: int = 0

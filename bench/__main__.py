@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import io, lookup, startup, work
+from bench import build, io, lookup, startup, work
 from bench.measure import Comparison, machine
 from bench.report import write_report
 
@@ -25,10 +25,11 @@ BENCHES: dict[str, Callable[[], list[Comparison]]] = {
     "names": lookup.measure,
     "data": io.measure,
     "work": work.measure,
+    "build": build.measure,
 }
 
 #: What mounts, which root alone may do for all.
-AS_ROOT = {"names", "data", "work"}
+AS_ROOT = {"names", "data", "work", "build"}
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -1,0 +1,158 @@
+"""Building images: twenty commands, files copied, and all of it from the cache; lamina, buildah, podman.
+
+As root, in a private mount namespace, on a tmpfs: python -m bench build. What is measured is the time from the command
+line to the image. `uncached` is with a line in the Dockerfile that no build had before; `cached` the same line again.
+The programs take turns.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from bench.measure import Result, version_of
+
+_ROUNDS = 2
+_FILES = 20_000
+_LARGE = 1 << 28
+_CONF = '[containers]\ndefault_ulimits = []\n[engine]\ncgroup_manager = "cgroupfs"\nruntime = "crun"\n'
+
+
+@dataclass(frozen=True, slots=True)
+class _Builder:
+    name: str
+    argv: list[str]  # what comes before -f FILE CONTEXT
+
+
+def measure() -> dict[str, list[Result]]:
+    """Time the programs that are installed; lamina comes first."""
+    with _scratch() as top:
+        env = {**os.environ, "LAMINA_ROOT": f"{top}/store", "CONTAINERS_CONF": f"{top}/containers.conf"}
+        (top / "containers.conf").write_text(_CONF)
+        builders = _prepare(top, env)
+        turns = _Turns(builders, top, env)
+        twenty = [f"RUN echo {number}" for number in range(20)]
+        found = turns.both("twenty commands", ["FROM base:1"], twenty, top / "empty")
+        found |= turns.both(f"{_FILES} files", ["FROM base:1"], ["COPY . /files/"], _many_files(top / "many"))
+        shutil.rmtree(top / "many")
+        found |= turns.both("one file of 256 MiB", ["FROM base:1"], ["COPY . /large/"], _large_file(top / "large"))
+    return found
+
+
+class _Turns:
+    """Builds by all programs, one after the other."""
+
+    def __init__(self, builders: list[_Builder], top: Path, env: dict[str, str]) -> None:
+        self._builders = builders
+        self._top = top
+        self._env = env
+        self._numbers = count()
+
+    def both(self, title: str, head: list[str], lines: list[str], context: Path) -> dict[str, list[Result]]:
+        """Time builds of what no build had before, and the same again."""
+        context.mkdir(exist_ok=True)
+        fresh: dict[str, list[float]] = {builder.name: [] for builder in self._builders}
+        again: dict[str, list[float]] = {builder.name: [] for builder in self._builders}
+        for _ in range(_ROUNDS):
+            path = self._top / "Dockerfile"
+            path.write_text("\n".join([*head, f"WORKDIR /round{next(self._numbers)}", *lines, ""]))
+            for seconds in (fresh, again):
+                for builder in self._builders:
+                    seconds[builder.name].append(self._time(builder, path, context))
+        return {f"{title}, uncached": self._results(fresh), f"{title}, cached": self._results(again)}
+
+    def _time(self, builder: _Builder, dockerfile: Path, context: Path) -> float:
+        argv = [*builder.argv, "-f", str(dockerfile), str(context)]
+        start = time.perf_counter()
+        done = subprocess.run(
+            argv, env=self._env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        seconds = time.perf_counter() - start
+        if done.returncode:
+            raise SystemExit(f"{' '.join(argv)}\n{done.stderr}")
+        return seconds
+
+    def _results(self, seconds: dict[str, list[float]]) -> list[Result]:
+        return [
+            Result(builder.name, version_of(builder.argv[0]), builder.argv, seconds[builder.name])
+            for builder in self._builders
+        ]
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """Mount a tmpfs where only this process sees it, for stores and contexts."""
+    from lamina.linux import mount, namespaces
+
+    namespaces.unshare_mounts()
+    mount.mount("", "/", "", mount.MS_REC | mount.MS_PRIVATE)
+    if os.path.ismount("/sys/fs/cgroup/unified"):  # crun refuses a machine with both cgroup trees
+        mount.umount2("/sys/fs/cgroup/unified", mount.MNT_DETACH)
+    with tempfile.TemporaryDirectory() as directory:
+        mount.mount("bench", directory, "tmpfs", 0, "mode=700")
+        try:
+            yield Path(directory)
+        finally:
+            mount.umount2(directory, mount.MNT_DETACH)
+
+
+def _prepare(top: Path, env: dict[str, str]) -> list[_Builder]:
+    """Give every program the same base image: one static program."""
+    lamina = str(Path(sys.executable).with_name("lamina"))
+    busybox = shutil.which("busybox")
+    if busybox is None:
+        raise SystemExit("busybox is not installed (Debian: busybox-static): it is the base image")
+    rootfs = top / "rootfs"
+    (rootfs / "bin").mkdir(parents=True)
+    for name in ("busybox", "sh", "echo"):
+        shutil.copy(busybox, rootfs / "bin" / name)
+    subprocess.run([lamina, "import", str(rootfs), "base:1"], check=True, env=env, capture_output=True)
+    subprocess.run(["tar", "-C", str(rootfs), "-cf", str(top / "base.tar"), "."], check=True)
+    own = ["--root", f"{top}/c", "--runroot", f"{top}/r", "--storage-driver", "overlay"]
+    found = [_Builder("lamina", [lamina, "build", "--progress", "quiet", "-t", "built:1"])]
+    if buildah := shutil.which("buildah"):
+        (top / "base").write_text("FROM scratch\nADD base.tar /\n")
+        words = [buildah, *own, "bud", "--layers", "-t"]
+        subprocess.run([*words, "base:1", "-f", f"{top}/base", str(top)], check=True, env=env, capture_output=True)
+        found.append(_Builder("buildah", [*words, "built:1", "--network", "host"]))
+        if podman := shutil.which("podman"):
+            found.append(_Builder("podman", [podman, *own, "build", "--network", "host", "-t", "built:2"]))
+    return found
+
+
+def _many_files(top: Path) -> Path:
+    return _fill(top, _write_many)
+
+
+def _large_file(top: Path) -> Path:
+    return _fill(top, _write_large)
+
+
+def _fill(top: Path, write: Callable[[Path], None]) -> Path:
+    top.mkdir()
+    write(top)
+    return top
+
+
+def _write_many(top: Path) -> None:
+    for number in range(_FILES):
+        directory = top / f"d{number // 100}"
+        if number % 100 == 0:
+            directory.mkdir()
+        (directory / f"f{number}").write_text(f"{number}\n" * 20)
+
+
+def _write_large(top: Path) -> None:
+    piece = os.urandom(1 << 20)
+    with open(top / "file", "wb") as file:
+        for _ in range(_LARGE >> 20):
+            file.write(piece)

@@ -117,15 +117,16 @@ def _prepare(top: Path, env: dict[str, str]) -> list[_Builder]:
         shutil.copy(busybox, rootfs / "bin" / name)
     subprocess.run([lamina, "import", str(rootfs), "base:1"], check=True, env=env, capture_output=True)
     subprocess.run(["tar", "-C", str(rootfs), "-cf", str(top / "base.tar"), "."], check=True)
-    own = ["--root", f"{top}/c", "--runroot", f"{top}/r", "--storage-driver", "overlay"]
     found = [_Builder("lamina", [lamina, "build", "--progress", "quiet", "-t", "built:1"])]
-    if buildah := shutil.which("buildah"):
-        (top / "base").write_text("FROM scratch\nADD base.tar /\n")
-        words = [buildah, *own, "bud", "--layers", "-t"]
-        subprocess.run([*words, "base:1", "-f", f"{top}/base", str(top)], check=True, env=env, capture_output=True)
-        found.append(_Builder("buildah", [*words, "built:1", "--network", "host"]))
-        if podman := shutil.which("podman"):
-            found.append(_Builder("podman", [podman, *own, "build", "--network", "host", "-t", "built:2"]))
+    (top / "base").write_text("FROM scratch\nADD base.tar /\n")
+    for name, words in (("buildah", ["bud", "--layers"]), ("podman", ["build"])):
+        if program := shutil.which(name):
+            # A store each, or one would find in the cache what the other has built.
+            own = ["--root", f"{top}/{name}", "--runroot", f"{top}/{name}-run", "--storage-driver", "overlay"]
+            build = [program, *own, *words, "--network", "host", "-t"]
+            base = [*build, "base:1", "-f", f"{top}/base", str(top)]
+            subprocess.run(base, check=True, env=env, capture_output=True)
+            found.append(_Builder(name, [*build, "built:1"]))
     return found
 
 

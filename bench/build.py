@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from bench.measure import Result, version_of
+from bench.measure import Comparison, Result, version_of
 
 _ROUNDS = 2
 _FILES = 20_000
@@ -33,7 +33,7 @@ class _Builder:
     argv: list[str]  # what comes before -f FILE CONTEXT
 
 
-def measure() -> dict[str, list[Result]]:
+def measure() -> list[Comparison]:
     """Time the programs that are installed; lamina comes first."""
     with _scratch() as top:
         env = {**os.environ, "LAMINA_ROOT": f"{top}/store", "CONTAINERS_CONF": f"{top}/containers.conf"}
@@ -42,9 +42,9 @@ def measure() -> dict[str, list[Result]]:
         turns = _Turns(builders, top, env)
         twenty = [f"RUN echo {number}" for number in range(20)]
         found = turns.both("twenty commands", ["FROM base:1"], twenty, top / "empty")
-        found |= turns.both(f"{_FILES} files", ["FROM base:1"], ["COPY . /files/"], _many_files(top / "many"))
+        found += turns.both(f"{_FILES} files", ["FROM base:1"], ["COPY . /files/"], _many_files(top / "many"))
         shutil.rmtree(top / "many")
-        found |= turns.both("one file of 256 MiB", ["FROM base:1"], ["COPY . /large/"], _large_file(top / "large"))
+        found += turns.both("one file of 256 MiB", ["FROM base:1"], ["COPY . /large/"], _large_file(top / "large"))
     return found
 
 
@@ -57,7 +57,7 @@ class _Turns:
         self._env = env
         self._numbers = count()
 
-    def both(self, title: str, head: list[str], lines: list[str], context: Path) -> dict[str, list[Result]]:
+    def both(self, title: str, head: list[str], lines: list[str], context: Path) -> list[Comparison]:
         """Time builds of what no build had before, and the same again."""
         context.mkdir(exist_ok=True)
         fresh: dict[str, list[float]] = {builder.name: [] for builder in self._builders}
@@ -68,7 +68,10 @@ class _Turns:
             for seconds in (fresh, again):
                 for builder in self._builders:
                     seconds[builder.name].append(self._time(builder, path, context))
-        return {f"{title}, uncached": self._results(fresh), f"{title}, cached": self._results(again)}
+        return [
+            Comparison(f"{title}, uncached", self._results(fresh)),
+            Comparison(f"{title}, cached", self._results(again)),
+        ]
 
     def _time(self, builder: _Builder, dockerfile: Path, context: Path) -> float:
         argv = [*builder.argv, "-f", str(dockerfile), str(context)]

@@ -50,7 +50,8 @@ _ATTRIBUTES = {
 }
 _AS_IT_IS = frozenset(
     {"rw", "suid", "dev", "exec", "atime", "diratime", "relatime", "defaults", "default_permissions", "auto", "noauto",
-     "user", "nouser", "users", "nofail", "_netdev", "comment", "allow_other"}
+     "user", "nouser", "users", "group", "owner", "nofail", "_netdev", "comment", "allow_other", "async", "strictatime",
+     "nostrictatime", "norelatime", "lazytime", "nolazytime", "noiversion", "nomand", "silent", "loud"}
 )  # fmt: skip
 
 

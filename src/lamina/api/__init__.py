@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lamina.api.uppers import check_upper, flatten_upper, merge_upper, vacuum_upper
     from lamina.build.progress import StepEvent
     from lamina.build.recipe import Mount
+    from lamina.build.verify import Difference
     from lamina.doctor.diagnose import Diagnosis
     from lamina.runtime.spec import Bind, Device, RunOptions, Tmpfs, Ulimit
     from lamina.store.collect import Collected
@@ -27,6 +28,7 @@ _MODULES = {
     "Collected": "lamina.store.collect",
     "Container": "lamina.api.container",
     "Device": "lamina.runtime.spec",
+    "Difference": "lamina.build.verify",
     "Image": "lamina.api.image",
     "Layer": "lamina.api.image",
     "Removed": "lamina.store.remove",
@@ -49,7 +51,7 @@ _MODULES = {
 __all__ = [
     "Store", "Image", "Layer", "Container", "Change", "mount",
     "check_upper", "vacuum_upper", "flatten_upper", "merge_upper",
-    "Recipe", "Mount", "StepEvent",
+    "Recipe", "Mount", "StepEvent", "Difference",
     "RunOptions", "Bind", "Tmpfs", "Device", "Ulimit",
     "Collected", "Removed", "Diagnosis", "diagnose",
 ]  # fmt: skip

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO
 
 from lamina.api.image import Image
 from lamina.api.surroundings import now, parse_epoch, source_date_epoch
+from lamina.build.bases import Bases, Finder
 from lamina.build.deliver import Delivery, check_places
 from lamina.build.dockerfile.arguments import proxy_environment
 from lamina.build.inputs.gather import Inputs, Surroundings
@@ -21,11 +22,12 @@ from lamina.build.progress import Progress
 from lamina.build.solve import build as solve
 from lamina.build.solve import check_input
 from lamina.build.values import BuildOptions
+from lamina.build.verify import Difference, build_again
 from lamina.errors import UsageError
 from lamina.events import ignore
 from lamina.oci.platform import platform_of
 from lamina.oci.reference import parse_name
-from lamina.store.publish import read_manifest
+from lamina.store.publish import read_manifest, things_of
 from lamina.store.staging import Staging
 from lamina.transfer.save import new_file
 
@@ -33,18 +35,24 @@ if TYPE_CHECKING:
     from lamina.api.store import Store
     from lamina.build.dockerfile.check import Report
     from lamina.events import OnEvent
+    from lamina.store.images import ImageRecord
+    from lamina.store.layout import Layout
 
 _EPOCH = "SOURCE_DATE_EPOCH"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A build as it is asked for: what `BuildOptions` does not say. `timestamp` is --timestamp's, in seconds."""
+    """A build as it is asked for: what `BuildOptions` does not say. `timestamp` is --timestamp's, in seconds.
+
+    `on_verified`, where it is given, is told what differs when the build is carried out twice.
+    """
 
     dockerfile: str | BinaryIO | None = None
     outputs: Sequence[Output] = ()
     metadata_file: str = ""
     timestamp: int | None = None
+    on_verified: Callable[[list[Difference]], object] | None = None
 
 
 def build(store: Store, context: str | BinaryIO, options: BuildOptions, request: Request, on_event: OnEvent) -> Image:
@@ -62,17 +70,39 @@ def build(store: Store, context: str | BinaryIO, options: BuildOptions, request:
         jobs=options.jobs or max(2, os.cpu_count() or 1),
     )
     progress = Progress(on_event)
-    with _inputs(store, options, progress) as inputs:
-        record = solve(
-            store.layout,
+    options = replace(options, no_cache=options.no_cache or request.on_verified is not None)
+    machine = platform_of(os.uname().machine)
+    with Staging(store.layout) as staging, _inputs(staging, options, progress) as inputs:
+        source = inputs.open(context, request.dockerfile)
+
+        def carry_out(layout: Layout, options: BuildOptions, bases: Finder) -> ImageRecord:
+            return solve(
+                layout,
+                store.launcher,
+                source,
+                options,
+                inputs=inputs,
+                bases=bases,
+                platform=machine,
+                environ=os.environ,
+                progress=progress,
+            )
+
+        found = Bases(
+            staging,
             store.launcher,
-            inputs.open(context, request.dockerfile),
-            options,
-            inputs=inputs,
-            platform=platform_of(os.uname().machine),
+            pull=options.pull,
+            machine=machine,
             environ=os.environ,
-            progress=progress,
+            on_event=progress.pass_on,
         )
+        record = carry_out(store.layout, options, found)
+        if request.on_verified is not None:
+            with store.layout.publishing():
+                staging.pin(*things_of(record))
+            progress.note("building again, to compare")
+            differences = build_again(staging, store.launcher, record, options=options, bases=found, build=carry_out)
+            request.on_verified(differences)
     image = Image(store, record, name=options.tags[0] if options.tags else "")
     manifest = read_manifest(store.layout, record.manifest)
     names = [parse_name(tag) for tag in options.tags]
@@ -108,18 +138,18 @@ def check(
 ) -> Report:
     """Return what the build checks find; nothing is built. Raises DockerfileError."""
     options = BuildOptions(target=target, args=dict(build_args))
-    with _inputs(store, options, Progress(ignore)) as inputs:
+    with Staging(store.layout) as staging, _inputs(staging, options, Progress(ignore)) as inputs:
         return check_input(inputs.open(context, dockerfile), options, platform_of(os.uname().machine))
 
 
 @contextmanager
-def _inputs(store: Store, options: BuildOptions, progress: Progress) -> Iterator[Inputs]:
+def _inputs(staging: Staging, options: BuildOptions, progress: Progress) -> Iterator[Inputs]:
     surroundings = Surroundings(
         {**os.environ, **proxy_environment(options.args)},
         options.secrets,
         keep_git_dir=options.args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR", "") in ("1", "true"),
     )
-    with Staging(store.layout) as staging, Inputs(staging, progress, surroundings) as inputs:
+    with Inputs(staging, progress, surroundings) as inputs:
         yield inputs
 
 

@@ -8,11 +8,12 @@ from lamina.build import recipe
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import BinaryIO, Literal, TypedDict, Unpack
 
     from lamina.api.image import Image
     from lamina.api.store import Store
+    from lamina.build.verify import Difference
     from lamina.events import OnEvent
 
     class BuildKeywords(TypedDict, total=False):
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         squash: bool
         timestamp: int | None
         jobs: int
+        on_verified: Callable[[list[Difference]], object] | None
         on_event: OnEvent
 
 

@@ -16,10 +16,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
-    from typing import BinaryIO, Literal
+    from typing import BinaryIO, Literal, Unpack
 
     from lamina.api.container import Container
     from lamina.api.image import Image
+    from lamina.api.recipe import BuildKeywords
+    from lamina.build.verify import Difference
     from lamina.events import OnEvent
     from lamina.ids.map import IdMap
     from lamina.ids.worker import Helper, Worker
@@ -378,6 +380,7 @@ class Store:
         squash: bool = False,
         timestamp: int | None = None,
         jobs: int = 0,
+        on_verified: Callable[[list[Difference]], object] | None = None,
         on_event: OnEvent = ignore,
     ) -> Image:
         """Build the image that a Dockerfile describes, and give it the names in `tag`.
@@ -390,6 +393,7 @@ class Store:
         `outputs`, `cache_from` and `cache_to` are texts as the options of the command have them. With `squash`, what
         the build adds to its base is one layer. `timestamp`, in seconds, stands in for SOURCE_DATE_EPOCH: it is the
         time of the image, and the latest that a file in it has. `jobs` limits how many steps are carried out at once.
+        With `on_verified` the build is carried out twice without the cache; `verify_build` says what that is told.
 
         Progress comes as events of the class `StepEvent`; with `explain_cache` they say what differs where a step is
         not taken from the cache. Raises DockerfileError with a position, and BuildError with the last lines of output
@@ -430,8 +434,26 @@ class Store:
             outputs=tuple(map(parse_output, outputs)),
             metadata_file=os.fspath(metadata_file),
             timestamp=timestamp,
+            on_verified=on_verified,
         )
         return build(self, _path_or_stream(context), options, request, on_event)
+
+    def verify_build(
+        self,
+        context: str | os.PathLike[str] | BinaryIO,
+        *,
+        dockerfile: str | os.PathLike[str] | BinaryIO | None = None,
+        **options: Unpack[BuildKeywords],
+    ) -> list[Difference]:
+        """Build twice without the cache, and return what differs: nothing where the build can be reproduced.
+
+        The arguments are those of `build`. The first image is kept, and has the names; the second is thrown away. Both
+        take the same inputs: what is on the web is fetched once. Raises what `build` does.
+        """
+        found: list[Difference] = []
+        options["on_verified"] = found.extend
+        self.build(context, dockerfile=dockerfile, **options)
+        return found
 
     def explain(self, image: Image | str, options: RunOptions, *, keep: bool = False) -> str:
         """Return the shell script that does what a run would do; with `keep` it leaves what the command wrote."""

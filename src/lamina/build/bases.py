@@ -1,10 +1,13 @@
-"""Images that a build stands on: of the store, or pulled where the store has none of the name for the platform."""
+"""Images that a build stands on: of the store, or pulled where the store has none of the name for the platform.
+
+A name means the same image as long as there is one `Bases`, whatever the name is given to meanwhile.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from lamina.errors import InvalidInput, LaminaError, NotFound
 from lamina.events import OnEvent
@@ -20,6 +23,12 @@ if TYPE_CHECKING:
 
 #: When an image is pulled: where the store has none, before every build, not at all.
 Pull = Literal["missing", "always", "never"]
+
+
+class Finder(Protocol):
+    """What finds the images that a build names."""
+
+    def find(self, name: str, platform: Platform) -> ImageRecord: ...
 
 
 class Bases:
@@ -42,22 +51,25 @@ class Bases:
         self._environ = environ
         self._on_event = on_event
         self._lock = threading.Lock()
-        self._pulled: dict[tuple[str, str], ImageRecord] = {}
+        self._found: dict[tuple[str, str], ImageRecord] = {}
 
     def find(self, name: str, platform: Platform) -> ImageRecord:
         """Return the image `name` for `platform`. Raises NotFound, and what pulling raises."""
         with self._lock:  # two stages that begin with one image pull it once
-            known = self._pulled.get((name, str(platform)))
-            if known is not None:
-                return known
-            if self._pull == "always" and _is_name(name):
-                return self._pulled_image(name, platform)
-            try:
-                return self._stored(name, platform)
-            except NotFound as error:
-                if self._pull == "never" or not _is_name(name):
-                    raise
-                return self._missing_image(name, platform, error)
+            known = self._found.get((name, str(platform)))
+            if known is None:
+                known = self._found[name, str(platform)] = self._look_for(name, platform)
+            return known
+
+    def _look_for(self, name: str, platform: Platform) -> ImageRecord:
+        if self._pull == "always" and _is_name(name):
+            return self._pulled_image(name, platform)
+        try:
+            return self._stored(name, platform)
+        except NotFound as error:
+            if self._pull == "never" or not _is_name(name):
+                raise
+            return self._missing_image(name, platform, error)
 
     def _stored(self, name: str, platform: Platform) -> ImageRecord:
         layout = self._staging.layout
@@ -92,7 +104,6 @@ class Bases:
         )
         with self._staging.layout.publishing():
             self._staging.pin(image_thing(record.manifest), *things_of(record))
-        self._pulled[name, str(platform)] = record
         return record
 
 

@@ -11,7 +11,6 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lamina.build.bases import Bases
 from lamina.build.context import Context
 from lamina.build.dockerfile.arguments import DEFAULT_PATH
 from lamina.build.dockerfile.expand import Expander
@@ -28,6 +27,7 @@ from lamina.store.images import ImageRecord
 from lamina.store.publish import read_config
 
 if TYPE_CHECKING:
+    from lamina.build.bases import Finder
     from lamina.store.layout import Layout
     from lamina.store.staging import Staging
 
@@ -44,7 +44,7 @@ class Graph:
         context: Context,
         inputs: Inputs,
         options: BuildOptions,
-        bases: Bases,
+        bases: Finder,
         target: Platform,
         global_values: Mapping[str, str],
     ) -> None:

@@ -12,7 +12,6 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from lamina.build.bases import Bases
 from lamina.build.cached import StepCache, open_caches
 from lamina.build.cacheexport import export_caches
 from lamina.build.cachemounts import unpack_mounts
@@ -37,6 +36,7 @@ from lamina.store.staging import Staging
 from lamina.store.steps import StepRecord, find_step
 
 if TYPE_CHECKING:
+    from lamina.build.bases import Finder
     from lamina.ids.worker import Helper
     from lamina.oci.platform import Platform
     from lamina.store.images import ImageRecord
@@ -58,14 +58,15 @@ def build(
     options: BuildOptions,
     *,
     inputs: Inputs,
+    bases: Finder,
     platform: Platform,
     environ: Mapping[str, str],
     progress: Progress,
 ) -> ImageRecord:
     """Build the image that a Dockerfile describes, name it, and return its record.
 
-    Raises DockerfileError, BuildError, and what the parts raise; no
-    image is made then.
+    What `bases` finds has to be in the store of `layout`. Raises DockerfileError, BuildError, and what the parts raise;
+    no image is made then.
     """
     dockerfile = parse(source.dockerfile, source.name)
     target = target_stage(dockerfile, options.target)
@@ -76,7 +77,7 @@ def build(
         cache = StepCache(staging, worker, elsewhere)
         unpack_mounts(staging, worker, elsewhere, progress.note)
         running = Build(
-            staging, worker, dockerfile, target, source.context, inputs, options, platform, cache, environ, progress
+            staging, worker, dockerfile, target, source.context, inputs, options, platform, cache, bases, progress
         )
         state = running.run()
         with progress.step("exporting to image"):
@@ -137,7 +138,7 @@ class Build:
         options: BuildOptions,
         platform: Platform,
         cache: StepCache,
-        environ: Mapping[str, str],
+        bases: Finder,
         progress: Progress,
     ) -> None:
         self.layout = staging.layout
@@ -154,7 +155,6 @@ class Build:
         self.global_values: dict[str, str] = dict(global_arguments(dockerfile, predefined, options.args))
         self._target = target
         self._platform = built_for
-        bases = Bases(staging, worker, pull=options.pull, machine=platform, environ=environ, on_event=progress.pass_on)
         self._graph = Graph(staging, dockerfile, context, inputs, options, bases, built_for, self.global_values)
         self._turns = threading.Semaphore(options.jobs)
         self._stopping = threading.Event()

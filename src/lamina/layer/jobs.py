@@ -135,6 +135,13 @@ def retime_layer(*, layer: str, latest: int, out: Fd) -> None:
     retime.write_retimed(layer, latest, out)
 
 
+def compare_layers(*, first: str, second: str) -> list[list[str]]:
+    """Return each name that differs between two layers, given by their directories or "", followed by what does."""
+    from lamina.layer.compare import compare
+
+    return [[os.fsdecode(name), *aspects] for name, aspects in compare(first, second)]
+
+
 def flatten_layers(*, trees: list[str], owners: list[str], out: Fd, single_id: bool) -> None:
     """Write what the layers `trees`, base first, show together to `out` as one tar; `owners` are their tables."""
     from lamina.layer.flatten import flatten

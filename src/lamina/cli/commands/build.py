@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO, Literal
 
     from lamina.build.values import BuildError
+    from lamina.build.verify import Difference
     from lamina.cli.context import Context
     from lamina.cli.options import Arguments
 
@@ -28,6 +29,8 @@ def _run(context: Context, arguments: Arguments) -> int:
     if arguments.flag("check"):
         return _check(context, arguments)
     outputs = _outputs(context, arguments)
+    differences: list[Difference] = []
+    verify = arguments.flag("verify")
     try:
         with context.progress(make_display(context, form)) as on_event:
             image = context.store().build(
@@ -55,6 +58,7 @@ def _run(context: Context, arguments: Arguments) -> int:
                 jobs=_number(arguments, "jobs") or 0,
                 explain_cache=arguments.flag("explain-cache"),
                 resume=arguments.flag("resume"),
+                on_verified=differences.extend if verify else None,
                 on_event=on_event,
             )
     except DockerfileError as error:
@@ -73,7 +77,26 @@ def _run(context: Context, arguments: Arguments) -> int:
             file.write(image.id)
     if not any(parse_output(text).to_stdout for text in outputs):
         context.print(image.id)
-    return 0
+    if verify:
+        _print_differences(context, differences)
+    return 1 if differences else 0
+
+
+def _print_differences(context: Context, differences: list[Difference]) -> None:
+    """Say what differs between two builds; on standard error, since the other one has the id, or a tar."""
+    from lamina.errors import one_line, shown
+
+    if not differences:
+        context.note("built twice: both are equal")
+        return
+    context.note("built twice: the two differ")
+    told = None
+    for difference in differences:
+        if difference.instruction != told:
+            told = difference.instruction
+            context.err.write(f"{one_line(told) or 'the config'}\n")
+        name = shown(difference.name) if difference.name else "the layer"
+        context.err.write(f"  {name}: {', '.join(difference.aspects)}\n")
 
 
 def _open_shell(context: Context, error: BuildError) -> None:
@@ -238,6 +261,7 @@ COMMAND = Command(
         Option("annotation", "annotate the manifest", kind=LIST, value="NAME=VALUE"),
         Option("jobs", "carry out at most N steps at once", kind=TEXT, value="N"),
         Option("explain-cache", "say what differs where a step is not taken from the cache"),
+        Option("verify", "build twice without the cache and list what differs: exit status 1 if something does"),
         Option("resume", "run a command that failed again over what it left, instead of from its start"),
         Option("shell-on-fail", "open a shell over what a command left that failed"),
         Option(

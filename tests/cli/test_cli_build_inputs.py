@@ -22,6 +22,7 @@ from lamina.overlay.union.union import Union
 from lamina.tar.zstd import ZstdCompressor
 from tests.helpers.command import Lamina
 from tests.helpers.git import COMMITTED, commit, git, make_repository
+from tests.helpers.layouts import Made
 from tests.helpers.web import Page, Site, folder_server, website
 
 pytestmark = pytest.mark.requires("userns")
@@ -401,6 +402,61 @@ def test_named_contexts_are_of_any_kind(store: package.Store, site: Site, scratc
         store.build(scratch / "context", contexts=contexts)
 
 
+def layout_of(path: Path, *files: str) -> list[str]:
+    """Make a layout with an image for each file, tagged and named as the file; return the digests."""
+    made = Made()
+    digests = []
+    for name in files:
+        image = made.image(packed({name: f"of {name}"}))
+        made.listed.append({**image, "annotations": {"org.opencontainers.image.ref.name": name}})
+        digests.append(image["digest"])
+    made.write(path)
+    return digests
+
+
+@pytest.mark.parametrize("place", ["layout:one", "layout@{}", "layout:two@{}", "alone", "./alone", "{absolute}:one"])
+def test_a_named_context_is_an_image_of_a_layout(lamina: Lamina, scratch: Path, place: str) -> None:
+    digest, _ = layout_of(scratch / "layout", "one", "two")
+    layout_of(scratch / "alone", "one")
+    (scratch / "context").mkdir()
+    (scratch / "context" / "Dockerfile").write_text("FROM scratch AS empty\nFROM it\nCOPY --from=it one /copied\n")
+    source = f"it=oci-layout://{place.format(digest, absolute=scratch / 'layout')}"
+    done = lamina("build", "--progress=quiet", "--build-context", source, "-t", "built:1", "context", cwd=scratch)
+    with package.Store(lamina.store) as store:
+        image = store.image("built:1")
+        assert image.id == done.stdout.strip() and names(image, "/") == {"one", "copied"}
+        assert text(image, "/copied") == "of one" and image.config.settings.env == ("A=b",)
+        assert store.images(all=False)[0].names == ["built:1"] and len(store.images(all=False)) == 1
+
+
+def test_what_is_wrong_with_an_image_of_a_layout_is_said(store: package.Store, scratch: Path) -> None:
+    (scratch / "context").mkdir()
+    (scratch / "context" / "Dockerfile").write_text("FROM scratch AS empty\nFROM it\n")
+    layout_of(scratch / "layout", "one", "two")
+    for place, reason in {
+        f"oci-layout://{scratch}/layout": r"it has 2 \(one, two\)",
+        f"oci-layout://{scratch}/layout:three": "none of this name",
+        f"oci-layout://{scratch}/layout@sha256:{'0' * 64}": "none of this name",
+        f"oci-layout://{scratch}/context": "no file oci-layout",
+        f"oci-layout://{scratch}/nowhere:1": "no file oci-layout",
+        str(scratch / "context"): "Dockerfile:2.*has files, and is no image",
+    }.items():
+        with pytest.raises(DockerfileError, match=reason) as raised:
+            store.build(scratch / "context", contexts={"it": place})
+        assert raised.value.position.line == 2
+    assert not store.images()
+
+
+def test_a_dockerfile_cannot_name_a_layout_of_the_host(store: package.Store, scratch: Path) -> None:
+    layout_of(scratch / "layout", "one")
+    (scratch / "context").mkdir()
+    for line in ("FROM oci-layout://{}", "FROM scratch\nCOPY --from=oci-layout://{} one /"):
+        (scratch / "context" / "Dockerfile").write_text(line.format(scratch / "layout"))
+        with pytest.raises(package.LaminaError, match="oci-layout"):
+            store.build(scratch / "context")
+    assert not store.images()
+
+
 # Recipes
 
 
@@ -411,7 +467,7 @@ def test_a_recipe_builds_as_its_dockerfile(store: package.Store, scratch: Path) 
     recipe = package.Recipe.from_image("scratch").env(A="b c").copy("file", to="/").copy("/made", to="/", from_=made)
     image = recipe.build(scratch / "context", store=store, tag="recipe:1")
     assert (text(image, "/file"), text(image, "/made")) == ("of the context", "made\n")
-    assert image.names == ["recipe:1"] and image.config.settings.env == ("A=b c",)
+    assert image.names == ["recipe:1"] and image.config.settings.env[-1] == "A=b c"
     (scratch / "context" / "Dockerfile").write_text(str(recipe))
     again = package.build(scratch / "context", store=store)
     assert again.record.layers == image.record.layers

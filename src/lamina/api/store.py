@@ -387,8 +387,9 @@ class Store:
 
         `context` is a directory, a tar archive or its address, a git repository, or a stream that gives an archive or
         a Dockerfile; `dockerfile` a path or a stream, by default the one in the context. `secrets` are files by id, or
-        values as bytes, for `RUN --mount=type=secret`; `contexts` further sources of files by name: as `context`, or
-        "docker-image://NAME". With `no_cache` all steps are carried out, or those of the stages that it names.
+        values as bytes, for `RUN --mount=type=secret`; `contexts` further sources of files by name: as `context`,
+        "docker-image://NAME" or "oci-layout://DIR[:TAG][@DIGEST]". With `no_cache` all steps are carried out, or those
+        of the stages that it names.
 
         `outputs`, `cache_from` and `cache_to` are texts as the options of the command have them. With `squash`, what
         the build adds to its base is one layer. `timestamp`, in seconds, stands in for SOURCE_DATE_EPOCH: it is the

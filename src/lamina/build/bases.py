@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from lamina.errors import InvalidInput, LaminaError, NotFound
@@ -15,7 +16,9 @@ from lamina.oci.platform import Platform, parse_platform
 from lamina.oci.reference import parse_reference
 from lamina.store.images import ImageRecord, find_image, image_thing
 from lamina.store.publish import things_of
+from lamina.transfer.layout import LayoutSource, directory_files
 from lamina.transfer.pull import pull_image
+from lamina.transfer.take import find_manifest, take_image
 
 if TYPE_CHECKING:
     from lamina.ids.worker import Worker
@@ -25,10 +28,21 @@ if TYPE_CHECKING:
 Pull = Literal["missing", "always", "never"]
 
 
+@dataclass(frozen=True, slots=True)
+class InLayout:
+    """An image in the OCI layout `directory`; `name` is a tag, a name or a digest, "" for the only image.
+
+    A type of its own, since a Dockerfile is not to name files of the host: only a person can.
+    """
+
+    directory: str
+    name: str
+
+
 class Finder(Protocol):
     """What finds the images that a build names."""
 
-    def find(self, name: str, platform: Platform) -> ImageRecord: ...
+    def find(self, name: str | InLayout, platform: Platform) -> ImageRecord: ...
 
 
 class Bases:
@@ -51,17 +65,19 @@ class Bases:
         self._environ = environ
         self._on_event = on_event
         self._lock = threading.Lock()
-        self._found: dict[tuple[str, str], ImageRecord] = {}
+        self._found: dict[tuple[str | InLayout, str], ImageRecord] = {}
 
-    def find(self, name: str, platform: Platform) -> ImageRecord:
-        """Return the image `name` for `platform`. Raises NotFound, and what pulling raises."""
+    def find(self, name: str | InLayout, platform: Platform) -> ImageRecord:
+        """Return the image `name` for `platform`. Raises NotFound, and what taking an image raises."""
         with self._lock:  # two stages that begin with one image pull it once
             known = self._found.get((name, str(platform)))
             if known is None:
                 known = self._found[name, str(platform)] = self._look_for(name, platform)
             return known
 
-    def _look_for(self, name: str, platform: Platform) -> ImageRecord:
+    def _look_for(self, name: str | InLayout, platform: Platform) -> ImageRecord:
+        if isinstance(name, InLayout):
+            return self._from_layout(name, platform)
         if self._pull == "always" and _is_name(name):
             return self._pulled_image(name, platform)
         try:
@@ -81,6 +97,15 @@ class Bases:
             raise InvalidInput("build on", name, reason)
         if record.platform and not platform.runs(parse_platform(record.platform)):
             raise NotFound("find the image", name, f"the store has it for {record.platform}, not for {platform}")
+        return record
+
+    def _from_layout(self, place: InLayout, platform: Platform) -> ImageRecord:
+        """Return an image of a layout; from now on the store has it, without a name."""
+        source = LayoutSource(directory_files(place.directory), place.directory)
+        manifest = find_manifest(source, source.find(place.name).descriptor, platform)
+        record = take_image(self._staging, self._worker, source, manifest, (), task="load", on_event=self._on_event)
+        if record.platform and not platform.runs(parse_platform(record.platform)):
+            raise NotFound("find the image", place.directory, f"it is for {record.platform}, not for {platform}")
         return record
 
     def _missing_image(self, name: str, platform: Platform, missing: NotFound) -> ImageRecord:
@@ -114,3 +139,14 @@ def _is_name(text: str) -> bool:
     except InvalidInput:
         return False
     return True
+
+
+def parse_layout(text: str) -> InLayout:
+    """Return what "DIR[:TAG][@DIGEST]" means; a digest counts more than a tag."""
+    place, at, digest = text.rpartition("@sha256:")
+    if not at:
+        place = text
+    directory, colon, tag = place.rpartition(":")
+    if not colon or "/" in tag:  # a colon in a directory's name
+        directory, tag = place, ""
+    return InLayout(directory, f"sha256:{digest}" if at else tag)

@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from lamina.build.bases import parse_layout
 from lamina.build.context import Context
 from lamina.build.dockerfile.arguments import DEFAULT_PATH
 from lamina.build.dockerfile.expand import Expander
@@ -27,11 +28,11 @@ from lamina.store.images import ImageRecord
 from lamina.store.publish import read_config
 
 if TYPE_CHECKING:
-    from lamina.build.bases import Finder
+    from lamina.build.bases import Finder, InLayout
     from lamina.store.layout import Layout
     from lamina.store.staging import Staging
 
-_IMAGE = "docker-image://"
+_IMAGE, _LAYOUT = "docker-image://", "oci-layout://"
 
 
 class Graph:
@@ -83,6 +84,10 @@ class Graph:
             return State(
                 settings, below=Key((("image", SCRATCH),)).text, variables={"PATH": DEFAULT_PATH}, platform=platform
             )
+        named = self._contexts.get(image)
+        if named is not None and _image_in(named) is None:
+            reason = f"the named context {image} has files, and is no image"
+            raise at(stage.base, reason, f"COPY --from={image} takes them")
         try:
             record = self._find(image, platform)
         except LaminaError as error:
@@ -99,10 +104,9 @@ class Graph:
         earlier = source_stage(self._dockerfile, stage.index, word) if named is None else None
         if earlier is not None:
             return Tree(list(self.results[earlier.index].result().trees) or [self._empty()])
-        if named is not None and not named.startswith(_IMAGE):
+        if named is not None and _image_in(named) is None:
             return self._inputs.named(word.text, named)
-        record = self._find(word.text if named is None else named.removeprefix(_IMAGE), self._platform_of(stage))
-        return Tree(record.trees(self._layout))
+        return Tree(self._find(word.text, self._platform_of(stage)).trees(self._layout))
 
     def _empty(self) -> str:
         """Return an empty directory: the tree of a stage without layers."""
@@ -127,7 +131,8 @@ class Graph:
         return image.text
 
     def _find(self, name: str, platform: Platform) -> ImageRecord:
-        return self._bases.find(self._contexts.get(name, name).removeprefix(_IMAGE), platform)
+        named = self._contexts.get(name)
+        return self._bases.find((named and _image_in(named)) or name, platform)
 
     def _state_of(self, record: ImageRecord) -> State:
         config = read_config(self._layout, record.id)
@@ -145,6 +150,13 @@ class Graph:
             base_layers=len(record.layers),
             base_history=len(config.history),
         )
+
+
+def _image_in(named: str) -> str | InLayout | None:
+    """Return the image that the text of a named context means, or None where it means files."""
+    if named.startswith(_LAYOUT):
+        return parse_layout(named.removeprefix(_LAYOUT))
+    return named.removeprefix(_IMAGE) if named.startswith(_IMAGE) else None
 
 
 def _environment(settings: Settings) -> dict[str, str]:

@@ -18,12 +18,12 @@ from lamina.oci.platform import Platform
 class BuildOptions:
     """Everything that `lamina build` can be told.
 
-    `secrets` are paths, or the values as bytes, by id; `contexts` further sources of files by name: directories, or
-    "docker-image://NAME". With `resume` a command that failed starts over what its upper had. `created` is the time of
-    everything that is made, in nanoseconds since the epoch; `epoch` is SOURCE_DATE_EPOCH if that was given, `created`
-    being the same then. With `rewrite_times`, files that are newer get it, too. `platform` is what is built for, None
-    for this machine. `no_cache_stages` are names of stages whose steps are all carried out. `annotations` are the
-    manifest's.
+    `secrets` are paths, or the values as bytes, by id; `contexts` further sources of files by name: directories,
+    "docker-image://NAME" or "oci-layout://DIR[:TAG][@DIGEST]". With `resume` a command that failed starts over what its
+    upper had. `created` is the time of everything that is made, in nanoseconds since the epoch; `epoch` is
+    SOURCE_DATE_EPOCH if that was given, `created` being the same then. With `rewrite_times`, files that are newer get
+    it, too. `platform` is what is built for, None for this machine. `no_cache_stages` are names of stages whose steps
+    are all carried out. `annotations` are the manifest's.
     """
 
     tags: tuple[str, ...] = ()

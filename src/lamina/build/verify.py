@@ -22,7 +22,7 @@ from lamina.store.publish import read_config, things_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lamina.build.bases import Finder
+    from lamina.build.bases import Finder, InLayout
     from lamina.ids.worker import Worker
     from lamina.oci.platform import Platform
     from lamina.store.images import ImageRecord
@@ -78,7 +78,7 @@ class _Lent:
         self._source = source
         self._target = target
 
-    def find(self, name: str, platform: Platform) -> ImageRecord:
+    def find(self, name: str | InLayout, platform: Platform) -> ImageRecord:
         record = self._bases.find(name, platform)
         for thing in things_of(record):
             try:

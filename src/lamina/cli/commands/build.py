@@ -238,7 +238,7 @@ COMMAND = Command(
         Option("build-arg", "set an ARG; without =VALUE it is taken from here", kind=LIST, value="NAME[=VALUE]"),
         Option(
             "build-context",
-            "another place to take files from, as CONTEXT or docker-image://NAME",
+            "another place to take files from: as CONTEXT, docker-image://NAME or oci-layout://DIR[:TAG]",
             kind=LIST,
             value="NAME=SOURCE",
         ),

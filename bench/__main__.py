@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import build, io, lookup, startup, work
+from bench import build, io, load, lookup, pull, startup, work
 from bench.measure import Comparison, machine
 from bench.report import write_report
 
@@ -26,10 +26,12 @@ BENCHES: dict[str, Callable[[], list[Comparison]]] = {
     "data": io.measure,
     "work": work.measure,
     "build": build.measure,
+    "load": load.measure,
+    "pull": pull.measure,
 }
 
 #: What mounts, which root alone may do for all.
-AS_ROOT = {"names", "data", "work", "build"}
+AS_ROOT = {"names", "data", "work", "build", "load", "pull"}
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -1,44 +1,45 @@
-"""How fast an image is pulled, beside podman and skopeo with umoci: python bench/pull.py [SCRATCH [MEGABYTES]]
+"""Pulling an image of ten gzip layers (1 GB unpacked) until it could be run: lamina, podman, docker, skopeo with umoci.
 
-An image of ten gzip layers (1 GB unpacked) is copied to a docker-registry on loopback, and pulled into stores that are
-empty until it could be run. Run as root in a mount namespace of its own. Prints the median of three runs each, in
-turns, and the ratio to podman.
+As root: python -m bench pull. The registry is a docker-registry on loopback, and every store is empty before. All is on
+a fresh ext4.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
-import sys
-import tempfile
-from pathlib import Path
+import subprocess
+from contextlib import ExitStack
 
+from bench import peers
 from bench.images import make_layout
-from bench.turns import Peer, print_table, take_turns
+from bench.measure import OURS, Comparison, version_of
+from bench.turns import LAMINA, Peer, compare
+from bench.unions import disk
 from tests.helpers.registries import docker_registry
 
-_LAMINA = f"{sys.executable} -m lamina"
+_ROUNDS = 3
+_AIMS = {"podman": 0.4, "skopeo, umoci": 0.4}
 
 
-def main(scratch: str, megabytes: int) -> None:
-    """Measure and print."""
-    with tempfile.TemporaryDirectory(dir=scratch) as directory:
-        top = Path(directory)
-        make_layout(top / "layout", layers=10, files=20_000, size=megabytes << 20, zipped=True)
-        with docker_registry(top / "registry") as registry:
-            name = f"{registry.host}/bench/image:1"
-            push = Peer("push", f"LAMINA_ROOT={{0}}/store {_LAMINA} copy oci:{top}/layout docker://{name}", "")
-            take_turns([push], top, rounds=0)
-            peers = [Peer("lamina", f"LAMINA_ROOT={{0}}/store {_LAMINA} pull -q {name}", "")]
-            if shutil.which("podman"):
-                podman = f"podman --root {{0}}/root --runroot {{0}}/run pull -q --tls-verify=false {name}"
-                peers.append(Peer("podman", podman, "podman --version"))
-            if shutil.which("skopeo") and shutil.which("umoci"):
-                skopeo = f"skopeo copy -q --src-tls-verify=false docker://{name} oci:{{0}}/layout:x"
-                umoci = "umoci unpack --image {0}/layout:x {0}/bundle"
-                peers.append(Peer("skopeo, umoci", f"{skopeo} && {umoci}", "skopeo --version"))
-            print_table(take_turns(peers, top, rounds=3), reference="podman")
-
-
-if __name__ == "__main__":
-    given = sys.argv[1:]
-    main(given[0] if given else "/var/tmp", int(given[1]) if len(given) > 1 else 1000)
+def measure(files: int = 20_000, megabytes: int = 1000) -> list[Comparison]:
+    """Time the programs that are installed."""
+    with disk() as top, ExitStack() as stack:
+        make_layout(top / "layout", layers=10, files=files, size=megabytes << 20, zipped=True)
+        registry = stack.enter_context(docker_registry(top / "registry"))
+        name = f"{registry.host}/bench/image:1"
+        copy = f"{LAMINA} copy oci:{top}/layout docker://{name}"
+        subprocess.run(["sh", "-c", copy], check=True, env={**os.environ, "LAMINA_ROOT": f"{top}/store"})
+        programs = [Peer(OURS, f"LAMINA_ROOT={{0}}/store {LAMINA} pull -q {name}")]
+        if env := stack.enter_context(peers.podman(top)):
+            pull = f"podman --root {{0}}/root --runroot {{0}}/run pull -q --tls-verify=false {name}"
+            programs.append(Peer("podman", pull, version_of("podman"), env))
+        if env := stack.enter_context(peers.docker(top)):
+            remove = "docker image rm -f $(docker image ls -q)"
+            programs.append(Peer("docker", f"docker pull -q {name}", version_of("docker"), env, remove))
+        if shutil.which("skopeo") and shutil.which("umoci"):
+            skopeo = f"skopeo copy -q --src-tls-verify=false docker://{name} oci:{{0}}/layout:x"
+            unpack = "umoci unpack --image {0}/layout:x {0}/bundle"
+            version = f"{version_of('skopeo')}, {version_of('umoci')}"
+            programs.append(Peer("skopeo, umoci", f"{skopeo} && {unpack}", version))
+        return compare(f"pull of ten layers, {megabytes} MB", programs, top, rounds=_ROUNDS, aims=_AIMS)

@@ -1,57 +1,62 @@
-"""Timing shell commands in turns, each with an empty directory of its own."""
+"""Timing shell commands in turns, each with an empty directory of its own, and how much memory they take."""
 
 from __future__ import annotations
 
 import os
-import platform
-import statistics
 import subprocess
-import time
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.measure import OURS, Comparison, Result
 
-@dataclass(slots=True)
+#: The shell command that runs this checkout's `lamina`.
+LAMINA = f"{sys.executable} -m lamina"
+
+_LIMIT = 200
+
+
+@dataclass(frozen=True, slots=True)
 class Peer:
-    """A command in which {0} stands for its directory; `version` is one that prints it, or ""."""
+    """A command in which {0} stands for its directory; `after` undoes, untimed, what it did elsewhere."""
 
     name: str
     command: str
-    version: str
-    seconds: list[float] = field(default_factory=list)
+    version: str = ""
+    env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    after: str = ""
 
 
-def take_turns(peers: list[Peer], top: Path, *, rounds: int) -> list[Peer]:
-    """Run each once a round, and once before that is not counted."""
+def compare(what: str, peers: list[Peer], top: Path, *, rounds: int, aims: dict[str, float]) -> list[Comparison]:
+    """Run each once a round, and once before that is not counted; return the times, and the memory that ours takes.
+
+    The memory is what the largest of its processes had resident at most.
+    """
+    seconds: dict[str, list[float]] = {peer.name: [] for peer in peers}
+    memory: list[float] = []
     for number in range(rounds + 1):
         for peer in peers:
-            directory = top / f"{peer.name.replace(' ', '')}{number}"
+            directory = top / f"{peer.name.replace(' ', '').replace(',', '-')}{number}"
             directory.mkdir()
-            start = time.perf_counter()
-            subprocess.run(
-                ["sh", "-c", peer.command.format(directory)],
-                check=True,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-            )
+            taken, most = _run(peer.command.format(directory), peer.env)
             if number:
-                peer.seconds.append(time.perf_counter() - start)
+                seconds[peer.name].append(taken)
+                memory += [most] if peer.name == OURS else []
             # Not shutil.rmtree: what a program has left running may still remove files of its own.
-            subprocess.run(["rm", "-rf", str(directory)], check=True)
+            _run(f"rm -rf {directory}; {peer.after}", peer.env)
             os.sync()  # what one has left to write is not the next one's burden
-    return peers
+    results = [Result(peer.name, peer.version, [peer.command], seconds[peer.name]) for peer in peers]
+    ours = next(peer for peer in peers if peer.name == OURS)
+    return [
+        Comparison(what, results, aims=aims),
+        Comparison(f"{what}: memory, at most {_LIMIT}", [Result(OURS, "", [ours.command], memory)], unit="MiB"),
+    ]
 
 
-def print_table(peers: list[Peer], *, reference: str) -> None:
-    """Print medians and ratios."""
-    print(f"Linux {platform.release()}, Python {platform.python_version()}")
-    (base,) = [statistics.median(peer.seconds) for peer in peers if peer.name == reference]
-    for peer in peers:
-        median = statistics.median(peer.seconds)
-        version = _first_line(peer.version) if peer.version else ""
-        print(f"{peer.name:<16}{median:8.2f} s {median / base:6.2f}  {version}")
-
-
-def _first_line(command: str) -> str:
-    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
-    return done.stdout.splitlines()[0]
+def _run(command: str, env: Mapping[str, str]) -> tuple[float, float]:
+    """Run a shell command; return its seconds, and the largest resident size of one of its processes in MiB."""
+    argv = [sys.executable, "-I", str(Path(__file__).with_name("child.py")), command]
+    done = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True)
+    seconds, size = done.stdout.split()
+    return float(seconds), int(size) / 1024

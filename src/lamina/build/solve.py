@@ -209,9 +209,9 @@ class Build:
         """Return the image that a stage starts from, or None where it is an earlier stage or nothing."""
         return self._graph.base_image(stage)
 
-    def find_made(self, key: str) -> StepRecord | None:
-        """Return what a step made, now that nobody else carries it out; without the cache, if it was in this build."""
-        return find_step(self.staging, key) if key in self._made or not self.options.no_cache else None
+    def find_made(self, key: str, *, earlier: bool) -> StepRecord | None:
+        """Return what a step made, now that nobody else carries it out: in this build, or with `earlier` in any."""
+        return find_step(self.staging, key) if earlier or key in self._made else None
 
     def note_made(self, record: StepRecord) -> None:
         """Remember that this build has carried out a step."""

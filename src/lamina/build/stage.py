@@ -65,7 +65,7 @@ class Surroundings(Protocol):
 
     def turn(self) -> AbstractContextManager[object]: ...
 
-    def find_made(self, key: str) -> StepRecord | None: ...
+    def find_made(self, key: str, *, earlier: bool) -> StepRecord | None: ...
 
     def note_made(self, record: StepRecord) -> None: ...
 
@@ -189,7 +189,7 @@ class StageBuilder:
         build = self._build
         lock = self._lock(key)
         try:
-            known = build.find_made(key.text)
+            known = build.find_made(key.text, earlier=not self._no_cache)
             if known is not None:
                 return self._take_known(state, operation, known)
             identities = self._identities(operation)

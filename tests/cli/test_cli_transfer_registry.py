@@ -88,6 +88,26 @@ def test_an_unchanged_image_is_pushed_again_without_sending_or_compressing_anyth
     assert "levels 1 to 22" in lamina("push", "--compression", "zstd:23", "mine:1", remote, status=125).stderr
 
 
+def test_a_damaged_note_of_a_compressed_layer_names_no_wrong_digest(
+    lamina: Lamina, registry: Registry, scratch: Path
+) -> None:
+    lamina("import", rootfs_archive(scratch / "rootfs.tar"), "mine:1")
+    first = lamina("push", "mine:1", f"{registry.host}/a/first:1").stdout
+    (note,) = (lamina.store / "layers").glob("*/compressed")
+    right = note.read_text()
+    note.write_text(right.replace("digest: sha256:", "digest: sha256:x"))
+    assert lamina("store", "check", status=125).stdout.startswith("layers/")
+    assert "(mended)" in lamina("store", "check", "--repair").stdout and not note.exists()
+    note.write_text("junk\n")
+    assert lamina("push", "mine:1", f"{registry.host}/a/second:1").stdout == first and note.read_text() == right
+    (digest,) = [line for line in right.splitlines() if line.startswith("digest: ")]
+    note.write_text(right.replace(digest, f"digest: sha256:{'0' * 64}"))
+    remote = f"{registry.host}/a/third:1"
+    assert "not sha256:0000" in lamina("push", "mine:1", remote, status=125).stderr
+    assert not [line for line in registry.requests("PUT") if "/third/manifests/" in line]
+    assert lamina("push", "mine:1", remote).stdout == first and note.read_text() == right
+
+
 def test_blobs_come_from_other_repositories_of_the_registry(lamina: Lamina, registry: Registry, image: str) -> None:
     lamina("tag", image, f"{registry.host}/first/image:1")
     lamina("push", f"{registry.host}/first/image:1")

@@ -27,6 +27,7 @@ from lamina.store.containers import read_container
 from lamina.store.files import list_directory, read_if_present
 from lamina.store.images import ImageRecord, encode_image, image_thing, read_image
 from lamina.store.index import index_descriptors, rewrite_index
+from lamina.store.layers import read_compressed
 from lamina.store.layout import Layout
 from lamina.store.publish import documents_of, image_record
 from lamina.store.references import damaged_references, list_references, reference_thing, remove_reference
@@ -95,6 +96,11 @@ class _Checking:
                 except (LaminaError, OSError) as error:
                     if os.path.exists(self._layout.path("layers", name)):  # else it was removed meanwhile
                         yield self._problem(f"layers/{name}", _reason(error), self._take_away)
+                        continue
+                try:
+                    read_compressed(self._layout, name, None)
+                except LaminaError as error:  # it can be lost at no cost
+                    yield self._problem(f"layers/{name}/compressed", _reason(error), self._take_away)
         finally:
             os.close(null)
 

@@ -66,16 +66,20 @@ def read_layer(layout: Layout, name: str) -> LayerRecord:
     )
 
 
-def read_compressed(layout: Layout, name: str, maker: str) -> tuple[BlobDigest, int] | None:
-    """Return digest and size of what `maker` (`layer.encode.maker_of`) made of the layer's tar, if that is known."""
+def read_compressed(layout: Layout, name: str, maker: str | None) -> tuple[BlobDigest, int] | None:
+    """Return digest and size of what `maker` (`layer.encode.maker_of`) made of the layer's tar, if that is known.
+
+    None is any maker. A record that is damaged is a LaminaError.
+    """
     path = layout.path("layers", name, "compressed")
     data = read_if_present(path)
     if data is None:
         return None
     record = Record(data, path)
-    if record.text("maker") != maker:
-        return None
-    return parse_digest(record.text("digest")), record.number("size")
+    made_by, digest, size = record.text("maker"), parse_digest(record.text("digest")), record.number("size")
+    if size <= 0:
+        raise StoreError("read", path, f"the size {size} is none")
+    return (digest, size) if maker in (made_by, None) else None
 
 
 def remember_compressed(staging: Staging, name: str, maker: str, digest: BlobDigest, size: int) -> None:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from lamina.errors import InvalidInput, NotFound
+from lamina.errors import InvalidInput, LaminaError, NotFound, StoreError
 from lamina.events import Event, OnEvent
 from lamina.ids.worker import Fd
 from lamina.layer.encode import maker_of, parse_compression
@@ -116,7 +116,15 @@ class StoreSource:
     def blob(self, descriptor: Descriptor) -> Blob:
         """Return a blob: a file of the store, one that was made, or a tar that is made while it is read."""
         if descriptor.digest in self._known and descriptor.digest not in self._made:
-            self._make(self._known[descriptor.digest])
+            name = self._known[descriptor.digest]
+            found, _ = self._make(name)
+            if found != descriptor.digest:
+                raise StoreError(
+                    "compress",
+                    f"the layer {name}",
+                    f"it becomes {found}, not {descriptor.digest} as was noted",
+                    "what was noted is right now: try it again",
+                )
         if descriptor.digest in self._made:
             return self._made[descriptor.digest]
         if has_blob(self._layout, descriptor.digest):
@@ -144,7 +152,10 @@ class StoreSource:
     def _compress(self, layer: Descriptor) -> Descriptor:
         """Return what the layer becomes; it is made only if nobody knows yet, or when it is asked for."""
         name = self._tars[layer.digest]
-        known = read_compressed(self._layout, name, maker_of(self._compression))
+        try:
+            known = read_compressed(self._layout, name, maker_of(self._compression))
+        except LaminaError:  # what is made now takes its place
+            known = None
         if known is None:
             self._on_event(Event(self._task, short(layer.digest), total=layer.size))
             known = self._make(name)

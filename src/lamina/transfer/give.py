@@ -116,12 +116,12 @@ class StoreSource:
     def blob(self, descriptor: Descriptor) -> Blob:
         """Return a blob: a file of the store, one that was made, or a tar that is made while it is read."""
         if descriptor.digest in self._known and descriptor.digest not in self._made:
-            name = self._known[descriptor.digest]
-            found, _ = self._make(name)
+            noted = self._known[descriptor.digest]
+            found, _ = self._make(noted)
             if found != descriptor.digest:
                 raise StoreError(
                     "compress",
-                    f"the layer {name}",
+                    f"the layer {noted}",
                     f"it becomes {found}, not {descriptor.digest} as was noted",
                     "what was noted is right now: try it again",
                 )

@@ -63,7 +63,8 @@ def _lamina(lamina: Lamina) -> Builder:
         context = case.lay_out(folder)
         if case.parent:
             lamina("build", "-t", f"parent:{case}", str(case.lay_out_parent(folder)))
-        lamina("build", "-t", f"case:{case}", *case.options, ".", cwd=context)
+        # The cache goes by contents, never by times: a step of another case would do, with the times of its files.
+        lamina("build", "--no-cache", "-t", f"case:{case}", *case.options, ".", cwd=context)
         lamina("save", "--format", "docker-archive", "-o", str(folder / "image.tar"), f"case:{case}")
         return folder / "image.tar"
 

@@ -133,6 +133,8 @@ class Writer:
                 above = upper.branch.stat(parent.upper_path())
                 group = -1 if above.st_mode & stat.S_ISGID else spec.owner[1]
                 upper.owners.chown(None, b"/proc/self/fd/%d" % fd, spec.owner[0], group)
+                if st.st_mode & (stat.S_ISUID | stat.S_ISGID):  # which chown(2) took
+                    os.fchmod(fd, stat.S_IMODE(st.st_mode))
                 st = upper.branch.fstat(fd)
             node = Node(parent, b"", UPPER, stat.S_IFREG >> 12, tree.numbers.shown(st.st_dev, st.st_ino))
             node.pin = pin

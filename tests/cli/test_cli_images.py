@@ -51,7 +51,18 @@ def test_an_image_comes_is_seen_and_goes(lamina: Lamina, archive: Path) -> None:
         ("mine", "1", "mine:1", image),
         ("yours", "latest", "yours:latest", image),
     ]
-    assert set(rows[0]) == {"Id", "Name", "Repository", "Tag", "Digest", "Created", "Size", "Layers", "Platform"}
+    assert set(rows[0]) == {
+        "Id",
+        "Name",
+        "Repository",
+        "Tag",
+        "Digest",
+        "Created",
+        "Size",
+        "Layers",
+        "Platform",
+        "Type",
+    }
     assert rows[0]["Layers"] == 1 and rows[0]["Size"] >= 1006 and rows[0]["Created"].endswith("Z")
 
     (inspected,) = json.loads(lamina("inspect", "mine:1").stdout)

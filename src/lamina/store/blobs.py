@@ -6,7 +6,6 @@ import os
 
 from lamina.errors import StoreError
 from lamina.oci.digest import BlobDigest, check_digest, digest_of, parse_digest
-from lamina.oci.document import MAX_DOCUMENT
 from lamina.store.files import ensure_directory, read_bytes, sync_directory
 
 TYPE_CHECKING = False
@@ -47,6 +46,8 @@ def publish_blob(staging: Staging, path: str, digest: BlobDigest) -> None:
 
 def read_document(layout: Layout, digest: str, what: str) -> bytes:
     """Return a manifest or config, which `what` names in errors; StoreError where it is missing or damaged."""
+    from lamina.oci.document import MAX_DOCUMENT  # with JSON, which who lists images does not need
+
     path = layout.path(blob_thing(parse_digest(digest)))
     try:
         if os.stat(path).st_size > MAX_DOCUMENT:

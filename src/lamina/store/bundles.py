@@ -8,7 +8,6 @@ is an image like any other, and stays as long as the bundle does.
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
 
 from lamina.errors import InvalidInput, NotFound
 from lamina.oci.digest import hex_of, parse_digest, short
@@ -155,13 +154,16 @@ def names_of_images(layout: Layout) -> dict[str, list[Reference]]:
     return found
 
 
-class Artifact(NamedTuple):
+class Artifact:
     """An artifact that is kept under `names`: `kind` is its artifact type, `size` that of its blobs, in bytes."""
 
-    digest: BlobDigest
-    kind: str
-    names: tuple[str, ...]
-    size: int
+    __slots__ = ("digest", "kind", "names", "size")
+
+    def __init__(self, digest: BlobDigest, kind: str, names: tuple[str, ...], size: int) -> None:
+        self.digest = digest
+        self.kind = kind
+        self.names = names
+        self.size = size
 
 
 def list_artifacts(layout: Layout) -> list[Artifact]:

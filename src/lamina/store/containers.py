@@ -352,7 +352,8 @@ def take_away(staging: Staging, record: ContainerRecord) -> str | None:
     """
     layout = staging.layout
     name = layout.path("names", record.name)
-    if os.fsdecode(read_if_present(name) or b"").strip() == record.id:
+    named = os.fsdecode(read_if_present(name) or b"").strip() == record.id
+    if named:
         try:
             os.unlink(name)
         except FileNotFoundError:
@@ -362,4 +363,8 @@ def take_away(staging: Staging, record: ContainerRecord) -> str | None:
         rename_directory(layout.path(container_thing(record.id)), target)
     except FileNotFoundError:
         return None
+    except OSError:
+        if named:  # it is still there, and so is to be found
+            write_new(name, os.fsencode(f"{record.id}\n"), sync=True)
+        raise
     return target

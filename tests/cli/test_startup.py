@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -55,3 +56,29 @@ def test_a_run_loads_little(lamina: Lamina, scratch: Path, image: str) -> None:
     assert "lamina.runtime.launch" in modules
     heavy = modules & HEAVY
     assert not heavy
+
+
+LISTS = Path(__file__).parent.parent / "golden" / "loads"
+
+#: The commands whose start is watched, and what has to be there before.
+COMMANDS = {
+    "run": ["run", "--rm", "tiny:1", "true"],
+    "ps": ["ps", "-a"],
+    "images": ["images"],
+    "rm": ["rm", "box"],
+    "tag": ["tag", "tiny:1", "tiny:2"],
+}
+
+
+@pytest.mark.requires("root", "overlay")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_loads_what_its_list_says(lamina: Lamina, scratch: Path, name: str) -> None:
+    """A module that is new there is paid for at each start. LAMINA_NEW_LISTS=1 writes the lists anew."""
+    make_rootfs(scratch / "rootfs")
+    lamina("import", scratch / "rootfs", "tiny:1")
+    lamina("run", "--name", "box", "tiny:1", "true")
+    modules = sorted(module for module in loaded(lamina, *COMMANDS[name]) if module.split(".")[0] == "lamina")
+    path = LISTS / f"{name}.txt"
+    if os.environ.get("LAMINA_NEW_LISTS"):
+        path.write_text("\n".join(modules) + "\n")
+    assert modules == path.read_text().split()

@@ -1,29 +1,28 @@
-"""How fast a layer is unpacked, beside GNU tar and tarfile: python bench/unpack.py ARCHIVE [SCRATCH]
+"""How fast a layer is unpacked, beside GNU tar and tarfile: python -m bench unpack
 
-ARCHIVE is a tar, compressed or not; SCRATCH a directory, best on tmpfs (/dev/shm). Run as root, so that all three give
-the owners. GNU tar decompresses by a program of its own and checks no digest. Prints the median of five runs each, in
-turns, as seconds and as a ratio to GNU tar, with the machine and the versions.
+As root, so that all three give the owners. GNU tar checks no digest; lamina computes one beside it.
 """
 
 from __future__ import annotations
 
 import os
 import platform
-import statistics
 import subprocess
-import sys
 import tarfile
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from bench.images import make_layout
+from bench.measure import OURS, Comparison, Result, version_of
+from bench.unions import own_mounts
 from lamina.events import ignore
 from lamina.ids.worker import Fd
 from lamina.layer import jobs
 from lamina.overlay.format import TRUSTED
 
-_ROUNDS = 5
+_ROUNDS = 3
 
 
 def _lamina(archive: str, target: str) -> None:
@@ -49,31 +48,31 @@ def _tarfile(archive: str, target: str) -> None:
 _PEERS: dict[str, Callable[[str, str], None]] = {"GNU tar": _gnu_tar, "lamina": _lamina, "tarfile": _tarfile}
 
 
-def main(archive: str, scratch: str) -> None:
-    """Measure and print."""
+def measure(files: int = 66_000, megabytes: int = 800) -> list[Comparison]:
+    """Unpack an uncompressed layer on a tmpfs, with each in turn."""
+    own_mounts()
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="lamina-bench-") as folder:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "nr_inodes=0,size=80%", "tmpfs", folder], check=True)
+        try:
+            layout = Path(folder, "layout")
+            make_layout(layout, layers=1, files=files, size=megabytes << 20, zipped=False)
+            layer = max((layout / "blobs" / "sha256").iterdir(), key=lambda blob: blob.stat().st_size)
+            seconds = _times(str(layer), folder)
+        finally:
+            subprocess.run(["umount", folder], check=True)
+    versions = {OURS: "", "GNU tar": version_of("tar"), "tarfile": f"Python {platform.python_version()}"}
+    results = [Result(name, versions[name], [], seconds[name]) for name in (OURS, "GNU tar", "tarfile")]
+    return [Comparison(f"unpack {files} files, {megabytes} MB", results, aims={"GNU tar": 1.2})]
+
+
+def _times(archive: str, scratch: str) -> dict[str, list[float]]:
     seconds: dict[str, list[float]] = {name: [] for name in _PEERS}
-    with tempfile.TemporaryDirectory(dir=scratch) as directory:
-        for number in range(_ROUNDS):
-            for name, peer in _PEERS.items():
-                target = f"{directory}/{number}"
-                start = time.perf_counter()
-                peer(archive, target)
+    for number in range(_ROUNDS + 1):
+        for name, peer in _PEERS.items():
+            target = f"{scratch}/{number}"
+            start = time.perf_counter()
+            peer(archive, target)
+            if number:  # the first round warms up
                 seconds[name].append(time.perf_counter() - start)
-                jobs.remove_tree(path=target)
-    version = subprocess.run(["tar", "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
-    size = Path(archive).stat().st_size / 1e6
-    print(
-        f"{archive}: {size:.0f} MB; {version}; Python {platform.python_version()}; {os.cpu_count()} processors,",
-        end=" ",
-    )
-    print(f"Linux {platform.release()}; median of {_ROUNDS}")
-    reference = statistics.median(seconds["GNU tar"])
-    for name, taken in seconds.items():
-        median = statistics.median(taken)
-        print(f"{name:<10}{median:8.2f} s{median / reference:8.2f}")
-
-
-if __name__ == "__main__":
-    if len(sys.argv) not in (2, 3):
-        raise SystemExit(__doc__)
-    main(sys.argv[1], *(sys.argv[2:] or ["/dev/shm"]))
+            jobs.remove_tree(path=target)
+    return seconds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,9 +50,10 @@ def _kill_after(lamina: Lamina, words: tuple[str, ...], seconds: float) -> bool:
     try:
         process.wait(timeout=seconds)
     except subprocess.TimeoutExpired:
+        os.kill(process.pid, signal.SIGSTOP)  # so that it has no children that are not in the list
         family = children_of(process.pid)
         process.kill()
         process.wait()
-        expect_gone(family)
+        expect_gone(family.union(*map(children_of, family)))
         return True
     return False

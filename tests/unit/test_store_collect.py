@@ -148,3 +148,16 @@ def test_a_name_without_its_container_is_dropped(layout: Layout, worker: Helper,
         find_container(layout, "box")
     collect(layout, worker, containers=False, unused_images=False)
     assert _create(layout, "box").name == "box"
+
+
+def test_a_container_without_its_name_is_a_left_over(layout: Layout, worker: Helper, store_path: Path) -> None:
+    add_image(layout, "base:1", "one")
+    box, held, other = (_create(layout, name) for name in ("box", "held", "other"))
+    for name in ("box", "held"):  # as a removal that was killed behind its first step
+        (store_path / "names" / name).unlink()
+    lock = hold_container(layout, held)
+    try:
+        collect(layout, worker, containers=False, unused_images=False)
+        assert {container.id for container in list_containers(layout)} == {held.id, other.id} != {box.id}
+    finally:
+        os.close(lock)

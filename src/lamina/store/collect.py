@@ -120,7 +120,7 @@ class _Taking:
         """Take what may be taken, or with `room` the oldest of it until there is enough."""
         if "leftovers" in self._kinds:
             self.left_over = _move(self._layout, self._trash, [f"staging/{name}" for name in self._dead])
-            left = things_of_failures(self._layout)
+            left = [*things_of_failures(self._layout), *self._nameless()]
             if self._before is not None:
                 left = [thing for thing in left if self._moment(thing) < self._before]
             _move(self._layout, self._trash, left)
@@ -134,6 +134,16 @@ class _Taking:
                     if room is not None:
                         self._sweep(room)
         self._sweep(room)
+
+    def _nameless(self) -> list[str]:
+        """Return the containers whose removal ended, with its process, behind that of their names."""
+        found = []
+        for container in list_containers(self._layout):
+            holder = os.fsdecode(read_if_present(self._layout.path("names", container.name)) or b"").strip()
+            thing = container_thing(container.id)
+            if holder != container.id and thing not in self._pins and not is_held(self._layout, container.id):
+                found.append(thing)
+        return found
 
     def _sweep(self, room: Room | None) -> None:
         """Move what nothing needs any more into the trash, or with `room` the oldest of it."""

@@ -152,7 +152,9 @@ def test_device_nodes_of_a_layer_are_dead(lamina: Lamina, scratch: Path) -> None
     (scratch / "evil.tar").write_bytes(archive.getvalue())
     lamina("import", scratch / "evil.tar", "evil:1")
     done = lamina("run", "--rm", "evil:1", "sh", "-c", "head -c 1 /disk; head -c 1 /memory; echo end")
-    assert done.stdout == "end\n" and done.stderr.count("denied") + done.stderr.count("No such") == 2
+    assert done.stdout == "end\n", "nothing was read"
+    if probes.who() == "root":  # in a user namespace they are unpacked as empty files
+        assert done.stderr.count("denied") + done.stderr.count("No such") == 2
 
 
 def test_cve_2016_3697_a_number_is_never_a_name(lamina: Lamina, scratch: Path) -> None:

@@ -78,7 +78,11 @@ def refuse_magic(program: str) -> None:
         except OSError as error:
             if error.errno == errno.ELOOP:
                 raise not_executable(program, "a link of /proc leads to it") from error
-            return  # not to be read, or no openat2 here: execve(2) says what is wrong with it
+            if error.errno not in (errno.ENOSYS, errno.EPERM):
+                return  # not to be read: execve(2) says what is wrong with it
+            fd = _open_but_ours(program)
+            if fd < 0:
+                return
         try:
             words = os.read(fd, _MAX_FIRST_LINE).partition(b"\n")[0].split() if _is_file(fd) else []
         finally:
@@ -89,6 +93,18 @@ def refuse_magic(program: str) -> None:
         if not interpreter:
             return
         program = os.fsdecode(interpreter)
+
+
+def _open_but_ours(program: str) -> int:
+    """Open a program where a filter hides openat2: -1 if it cannot be read; refused if it is our own interpreter."""
+    try:
+        fd = os.open(program, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return -1
+    if os.path.samestat(os.fstat(fd), os.stat("/proc/self/exe")):
+        os.close(fd)
+        raise not_executable(program, "a link of /proc leads to it")
+    return fd
 
 
 def _is_file(fd: int) -> bool:

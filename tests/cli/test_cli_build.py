@@ -190,3 +190,14 @@ def test_check_points_at_what_is_probably_wrong(lamina: Lamina, scratch: Path) -
     assert "^" in done.stdout
     (context / "Dockerfile").write_text('FROM base:1 AS web\nCMD ["apachectl", "start"]\n')
     assert lamina("build", "--check", str(context)).stdout == ""
+
+
+@pytest.mark.requires("userns", "overlay")
+def test_nothing_is_built_on_this_machine_itself(lamina: Lamina, scratch: Path) -> None:
+    lamina("run", "--commit", "change:1", "host", "sh", "-c", "echo x >/tmp/made-over-the-host")
+    (scratch / "context").mkdir()
+    for name in ("host", "change:1"):
+        (scratch / "context" / "Dockerfile").write_text(f"FROM {name}\nENV A=b\n")
+        done = lamina("build", "context", status=125)
+        assert f"cannot build on {name}: it is " in done.stderr and "this machine's own root" in done.stderr
+        assert "Dockerfile:1:1" in done.stderr

@@ -14,7 +14,7 @@ from lamina.errors import InvalidInput, LaminaError, NotFound
 from lamina.events import OnEvent
 from lamina.oci.platform import Platform, parse_platform
 from lamina.oci.reference import parse_reference
-from lamina.store.images import ImageRecord, find_image, image_thing
+from lamina.store.images import HOST, ImageRecord, find_image, image_thing
 from lamina.store.publish import things_of
 from lamina.transfer.layout import LayoutSource, directory_files
 from lamina.transfer.pull import pull_image
@@ -78,6 +78,9 @@ class Bases:
     def _look_for(self, name: str | InLayout, platform: Platform) -> ImageRecord:
         if isinstance(name, InLayout):
             return self._from_layout(name, platform)
+        if name == HOST:
+            reason = "it is this machine's own root, which changes: it is no layer"
+            raise InvalidInput("build on", name, reason, "lamina commit --standalone makes an image that holds it")
         if self._pull == "always" and _is_name(name):
             return self._pulled_image(name, platform)
         try:

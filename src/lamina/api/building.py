@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Literal, TypedDict
 
 from lamina.api.image import Image
 from lamina.api.surroundings import now, parse_epoch, source_date_epoch
 from lamina.build.bases import Bases, Finder
+from lamina.build.cachespec import parse_cache_from, parse_cache_to
 from lamina.build.deliver import Delivery, check_places
 from lamina.build.dockerfile.arguments import proxy_environment
 from lamina.build.inputs.gather import Inputs, Surroundings
 from lamina.build.metadata import describe_image
-from lamina.build.output import Output, check_outputs
+from lamina.build.output import Output, check_outputs, parse_output
 from lamina.build.progress import Progress
 from lamina.build.solve import build as solve
 from lamina.build.solve import check_input
@@ -25,7 +26,7 @@ from lamina.build.values import BuildOptions
 from lamina.build.verify import Difference, build_again
 from lamina.errors import UsageError
 from lamina.events import ignore
-from lamina.oci.platform import platform_of
+from lamina.oci.platform import parse_platform, platform_of
 from lamina.oci.reference import parse_name
 from lamina.store.publish import read_manifest, things_of
 from lamina.store.staging import Staging
@@ -39,6 +40,54 @@ if TYPE_CHECKING:
     from lamina.store.layout import Layout
 
 _EPOCH = "SOURCE_DATE_EPOCH"
+
+
+class BuildKeywords(TypedDict, total=False):
+    """The options of `Store.build`, as keywords of a call; what is left out is as if its option were not given."""
+
+    #: The names that the image gets.
+    tag: str | Iterable[str]
+    #: A path, or a stream that gives the text; by default the one in the context.
+    dockerfile: str | os.PathLike[str] | BinaryIO | None
+    #: The stage to build, by default the last.
+    target: str | None
+    #: As in "linux/arm64"; by default this machine's.
+    platform: str
+    build_args: Mapping[str, str] | None
+    #: Further sources of files by name: what `context` can be, "docker-image://NAME", "oci-layout://DIR[:TAG][@DIGEST]".
+    contexts: Mapping[str, str] | None
+    labels: Mapping[str, str] | None
+    annotations: Mapping[str, str] | None
+    #: For `RUN --mount=type=secret`: files by id, or values as bytes.
+    secrets: Mapping[str, str | os.PathLike[str] | bytes] | None
+    #: For `RUN --mount=type=ssh`: sockets of agents by id.
+    ssh: Mapping[str, str] | None
+    #: Lines of /etc/hosts during steps, as (name, address).
+    add_hosts: Iterable[tuple[str, str]]
+    #: The network of RUN: "host" (the default) or "none".
+    network: str
+    pull: Literal["missing", "always", "never"]
+    #: Carry out all steps, or those of the stages that are named.
+    no_cache: bool | Iterable[str]
+    #: Let events say what differs where a step is not taken from the cache.
+    explain_cache: bool
+    #: Run the command that failed in an earlier build again, over what it left.
+    resume: bool
+    #: As the options of the command have them.
+    cache_from: Iterable[str]
+    cache_to: Iterable[str]
+    outputs: Iterable[str]
+    #: A file to write a JSON description of what was made to.
+    metadata_file: str | os.PathLike[str]
+    #: Make what the build adds to its base one layer.
+    squash: bool
+    #: In place of SOURCE_DATE_EPOCH, in seconds: the time of the image, and the latest that a file in it has.
+    timestamp: int | None
+    #: How many steps may be carried out at once; by default one for each processor, and two at least.
+    jobs: int
+    #: Carry the build out twice without the cache, and tell this what differs.
+    on_verified: Callable[[list[Difference]], object] | None
+    on_event: OnEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +104,46 @@ class Request:
     on_verified: Callable[[list[Difference]], object] | None = None
 
 
-def build(store: Store, context: str | BinaryIO, options: BuildOptions, request: Request, on_event: OnEvent) -> Image:
-    """Build an image; `Store.build` says what the arguments mean. `jobs`, `created` and `epoch` are filled in here."""
+def build(store: Store, context: str | os.PathLike[str] | BinaryIO, keywords: BuildKeywords) -> Image:
+    """Build an image as `Store.build` is asked to."""
+    tag = keywords.get("tag", ())
+    no_cache = keywords.get("no_cache", False)
+    platform = keywords.get("platform", "")
+    options = BuildOptions(
+        tags=(tag,) if isinstance(tag, str) else tuple(tag),
+        target=keywords.get("target"),
+        platform=parse_platform(platform) if platform else None,
+        args=dict(keywords.get("build_args") or {}),
+        contexts=dict(keywords.get("contexts") or {}),
+        labels=dict(keywords.get("labels") or {}),
+        annotations=dict(keywords.get("annotations") or {}),
+        secrets=_secrets(keywords.get("secrets") or {}),
+        ssh=dict(keywords.get("ssh") or {}),
+        add_hosts=tuple(keywords.get("add_hosts", ())),
+        network=keywords.get("network", "host"),
+        pull=keywords.get("pull", "missing"),
+        no_cache=no_cache is True,
+        no_cache_stages=frozenset(() if isinstance(no_cache, bool) else (name.lower() for name in no_cache)),
+        explain_cache=keywords.get("explain_cache", False),
+        resume=keywords.get("resume", False),
+        cache_from=tuple(map(parse_cache_from, keywords.get("cache_from", ()))),
+        cache_to=tuple(map(parse_cache_to, keywords.get("cache_to", ()))),
+        squash=keywords.get("squash", False),
+        jobs=keywords.get("jobs", 0),
+    )
+    dockerfile = keywords.get("dockerfile")
+    request = Request(
+        dockerfile=None if dockerfile is None else _path_or_stream(dockerfile),
+        outputs=tuple(map(parse_output, keywords.get("outputs", ()))),
+        metadata_file=os.fspath(keywords.get("metadata_file", "")),
+        timestamp=keywords.get("timestamp"),
+        on_verified=keywords.get("on_verified"),
+    )
+    return _build(store, _path_or_stream(context), options, request, keywords.get("on_event", ignore))
+
+
+def _build(store: Store, context: str | BinaryIO, options: BuildOptions, request: Request, on_event: OnEvent) -> Image:
+    """Build an image. `jobs`, `created` and `epoch` are filled in here."""
     check_outputs(request.outputs)
     check_places(request.outputs)
     options = _dated(options, request)
@@ -172,6 +259,10 @@ def _dated(options: BuildOptions, request: Request) -> BuildOptions:
     return replace(options, args=args, created=epoch, epoch=epoch, rewrite_times=False not in wanted)
 
 
-def secrets_of(secrets: Mapping[str, str | os.PathLike[str] | bytes]) -> dict[str, str | bytes]:
+def _secrets(secrets: Mapping[str, str | os.PathLike[str] | bytes]) -> dict[str, str | bytes]:
     """Return secrets by id, each a path or the value itself."""
     return {name: value if isinstance(value, bytes) else os.fspath(value) for name, value in secrets.items()}
+
+
+def _path_or_stream(value: str | os.PathLike[str] | BinaryIO) -> str | BinaryIO:
+    return os.fspath(value) if isinstance(value, str | os.PathLike) else value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from lamina.api.surroundings import now, store_root, this_machine
+from lamina.api.surroundings import host_record, now, store_root
 from lamina.errors import UsageError
 from lamina.events import ignore
 from lamina.ids.map import choose
@@ -14,13 +14,13 @@ from lamina.store.staging import Staging
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
     from types import TracebackType
     from typing import BinaryIO, Literal, Unpack
 
+    from lamina.api.building import BuildKeywords
     from lamina.api.container import Container
     from lamina.api.image import Image
-    from lamina.api.recipe import BuildKeywords
     from lamina.build.verify import Difference
     from lamina.events import OnEvent
     from lamina.ids.map import IdMap
@@ -353,98 +353,22 @@ class Store:
 
         return Container.create(self, image, options, name=name, throw_away=throw_away, pinned=pinned)
 
-    def build(
-        self,
-        context: str | os.PathLike[str] | BinaryIO,
-        *,
-        tag: str | Iterable[str] = (),
-        dockerfile: str | os.PathLike[str] | BinaryIO | None = None,
-        target: str | None = None,
-        platform: str = "",
-        build_args: Mapping[str, str] | None = None,
-        contexts: Mapping[str, str] | None = None,
-        labels: Mapping[str, str] | None = None,
-        annotations: Mapping[str, str] | None = None,
-        secrets: Mapping[str, str | os.PathLike[str] | bytes] | None = None,
-        ssh: Mapping[str, str] | None = None,
-        add_hosts: Iterable[tuple[str, str]] = (),
-        network: str = "host",
-        pull: Literal["missing", "always", "never"] = "missing",
-        no_cache: bool | Iterable[str] = False,
-        explain_cache: bool = False,
-        resume: bool = False,
-        cache_from: Iterable[str] = (),
-        cache_to: Iterable[str] = (),
-        outputs: Iterable[str] = (),
-        metadata_file: str | os.PathLike[str] = "",
-        squash: bool = False,
-        timestamp: int | None = None,
-        jobs: int = 0,
-        on_verified: Callable[[list[Difference]], object] | None = None,
-        on_event: OnEvent = ignore,
-    ) -> Image:
+    def build(self, context: str | os.PathLike[str] | BinaryIO, **options: Unpack[BuildKeywords]) -> Image:
         """Build the image that a Dockerfile describes, and give it the names in `tag`.
 
         `context` is a directory, a tar archive or its address, a git repository, or a stream that gives an archive or
-        a Dockerfile; `dockerfile` a path or a stream, by default the one in the context. `secrets` are files by id, or
-        values as bytes, for `RUN --mount=type=secret`; `contexts` further sources of files by name: as `context`,
-        "docker-image://NAME" or "oci-layout://DIR[:TAG][@DIGEST]". With `no_cache` all steps are carried out, or those
-        of the stages that it names.
+        a Dockerfile. The options are listed, with what each means, in `lamina.api.building.BuildKeywords`.
 
-        `outputs`, `cache_from` and `cache_to` are texts as the options of the command have them. With `squash`, what
-        the build adds to its base is one layer. `timestamp`, in seconds, stands in for SOURCE_DATE_EPOCH: it is the
-        time of the image, and the latest that a file in it has. `jobs` limits how many steps are carried out at once.
-        With `on_verified` the build is carried out twice without the cache; `verify_build` says what that is told.
-
-        Progress comes as events of the class `StepEvent`; with `explain_cache` they say what differs where a step is
-        not taken from the cache. Raises DockerfileError with a position, and BuildError with the last lines of output
-        for a RUN that fails. What that left is then the image NAME@failed, and what was before it NAME@before-failed,
-        NAME being the error's `kept`; with `resume` the command is run again over what it left.
+        Progress comes as events of the class `StepEvent`. Raises DockerfileError with a position, and BuildError with
+        the last lines of output for a RUN that fails. What that left is then the image NAME@failed, and what was before
+        it NAME@before-failed, NAME being the error's `kept`.
         """
-        from lamina.api.building import Request, build, secrets_of
-        from lamina.build.cachespec import parse_cache_from, parse_cache_to
-        from lamina.build.output import parse_output
-        from lamina.build.values import BuildOptions
-        from lamina.oci.platform import parse_platform
+        from lamina.api.building import build
 
-        stages = () if isinstance(no_cache, bool) else no_cache
-        options = BuildOptions(
-            tags=(tag,) if isinstance(tag, str) else tuple(tag),
-            target=target,
-            platform=parse_platform(platform) if platform else None,
-            args=dict(build_args or {}),
-            contexts=dict(contexts or {}),
-            labels=dict(labels or {}),
-            annotations=dict(annotations or {}),
-            secrets=secrets_of(secrets or {}),
-            ssh=dict(ssh or {}),
-            add_hosts=tuple(add_hosts),
-            network=network,
-            pull=pull,
-            no_cache=no_cache is True,
-            no_cache_stages=frozenset(name.lower() for name in stages),
-            explain_cache=explain_cache,
-            resume=resume,
-            cache_from=tuple(map(parse_cache_from, cache_from)),
-            cache_to=tuple(map(parse_cache_to, cache_to)),
-            squash=squash,
-            jobs=jobs,
-        )
-        request = Request(
-            dockerfile=None if dockerfile is None else _path_or_stream(dockerfile),
-            outputs=tuple(map(parse_output, outputs)),
-            metadata_file=os.fspath(metadata_file),
-            timestamp=timestamp,
-            on_verified=on_verified,
-        )
-        return build(self, _path_or_stream(context), options, request, on_event)
+        return build(self, context, options)
 
     def verify_build(
-        self,
-        context: str | os.PathLike[str] | BinaryIO,
-        *,
-        dockerfile: str | os.PathLike[str] | BinaryIO | None = None,
-        **options: Unpack[BuildKeywords],
+        self, context: str | os.PathLike[str] | BinaryIO, **options: Unpack[BuildKeywords]
     ) -> list[Difference]:
         """Build twice without the cache, and return what differs: nothing where the build can be reproduced.
 
@@ -453,7 +377,7 @@ class Store:
         """
         found: list[Difference] = []
         options["on_verified"] = found.extend
-        self.build(context, dockerfile=dockerfile, **options)
+        self.build(context, **options)
         return found
 
     def explain(self, image: Image | str, options: RunOptions, *, keep: bool = False) -> str:
@@ -509,32 +433,4 @@ class Store:
             if image.store.root != self.root:
                 raise UsageError("use the image", image.id, f"it is in the store {image.store.root}")
             return image.record
-        return _host_record() if image == HOST else find_image(self.layout, image, platform)
-
-
-def _path_or_stream(value: str | os.PathLike[str] | BinaryIO) -> str | BinaryIO:
-    return os.fspath(value) if isinstance(value, str | os.PathLike) else value
-
-
-def _host_record() -> ImageRecord:
-    """Return the image that this machine's own root is: no layers, no documents."""
-    from lamina.oci.digest import BlobDigest, ImageId
-    from lamina.oci.machines import platform_name
-
-    return ImageRecord(
-        manifest=BlobDigest(""),
-        media_type="",
-        image_id=ImageId(""),
-        created=0,
-        platform=platform_name(os.uname().machine),
-        layers=[],
-        blobs=[],
-        host=this_machine(),
-        env=[],
-        entrypoint=[],
-        cmd=["sh"],
-        user="",
-        workdir="",
-        volumes=[],
-        stop_signal="",
-    )
+        return host_record() if image == HOST else find_image(self.layout, image, platform)

@@ -7,6 +7,10 @@ import time
 
 from lamina.errors import UsageError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from lamina.store.images import ImageRecord
+
 _SECOND = 1_000_000_000
 
 
@@ -55,3 +59,28 @@ def this_machine() -> str:
     except OSError:
         told = b""
     return sha256(b"lamina " + (told or os.fsencode(os.uname().nodename))).hexdigest()[:32]
+
+
+def host_record() -> ImageRecord:
+    """Return the image that this machine's own root is: no layers, no documents."""
+    from lamina.oci.digest import BlobDigest, ImageId
+    from lamina.oci.machines import platform_name
+    from lamina.store.images import ImageRecord
+
+    return ImageRecord(
+        manifest=BlobDigest(""),
+        media_type="",
+        image_id=ImageId(""),
+        created=0,
+        platform=platform_name(os.uname().machine),
+        layers=[],
+        blobs=[],
+        host=this_machine(),
+        env=[],
+        entrypoint=[],
+        cmd=["sh"],
+        user="",
+        workdir="",
+        volumes=[],
+        stop_signal="",
+    )

@@ -9,7 +9,7 @@ from typing import Any
 from lamina.tar import entry as kinds
 from lamina.tar import write as tarwrite
 from lamina.tar.entry import Entry
-from lamina.tar.header import padding
+from lamina.tar.header import BLOCK, padding
 
 
 def item(name: bytes, kind: bytes = kinds.FILE, content: bytes = b"", **fields: Any) -> bytes:
@@ -47,3 +47,27 @@ def listing(path: Path) -> list[str]:
     """Return the names in an archive, read by another program than ours."""
     with tarfile.open(path) as tar:
         return tar.getnames()
+
+
+class Pieces:
+    """An archive that comes in pieces of one size."""
+
+    def __init__(self, data: bytes, size: int) -> None:
+        self._data = data
+        self._size = size
+
+    def read(self) -> bytes:
+        """Return the next piece."""
+        piece, self._data = self._data[: self._size], self._data[self._size :]
+        return piece
+
+
+def mended(data: bytes) -> bytes:
+    """Return a damaged archive with right sums in all that looks like a header, so that the fields are looked at."""
+    blocks = [data[start : start + BLOCK] for start in range(0, len(data), BLOCK)]
+    return b"".join(
+        block[:148] + b"%06o\0 " % (sum(block[:148]) + 256 + sum(block[156:])) + block[156:]
+        if len(block) == BLOCK and block[257:262] == b"ustar"
+        else block
+        for block in blocks
+    )

@@ -248,14 +248,21 @@ def trees_of(below: list[Layer]) -> tuple[list[str], list[str]]:
 
 
 def apply(
-    archive: Path, staging: Path, below: list[Layer] | None = None, *, single_id: bool | None = None, expected: str = ""
+    archive: Path,
+    staging: Path,
+    below: list[Layer] | None = None,
+    *,
+    single_id: bool | None = None,
+    expected: str = "",
+    most: int | None = None,
 ) -> Layer:
-    """Apply a tar archive in a file."""
+    """Apply a tar archive in a file, of at most `most` bytes, uncompressed."""
     trees, tables = trees_of(below or [])
     with archive.open("rb") as file:
         said = jobs.apply_layer(
             stream=Fd(file.fileno()), staging=str(staging), below=trees, owners_below=tables, space=space(),
             single_id=is_single_id() if single_id is None else single_id, expected_diff_id=expected, on_event=ignore,
+            max_size=most,
         )  # fmt: skip
     return Layer(staging, said)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import importlib.util
 import os
 import pwd
 import shutil
@@ -201,6 +202,11 @@ def _libseccomp() -> str:
     return ""
 
 
+def _atheris() -> str:
+    # Its wheels are for some versions of Python on some processors.
+    return "" if importlib.util.find_spec("atheris") else "atheris is not installed in this Python's environment"
+
+
 _PROBES: dict[str, Callable[[], str]] = {
     "root": _root,
     "user": lambda: _expect("subuid", "plain"),
@@ -218,4 +224,5 @@ _PROBES: dict[str, Callable[[], str]] = {
     "sys_admin": _sys_admin,
     "debian": _debian,
     "archive": _archive,
+    "atheris": _atheris,
 }

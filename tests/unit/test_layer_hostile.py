@@ -195,3 +195,17 @@ def test_another_digest(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="its content is sha256:"):
         layers.apply(path, tmp_path / "staging", single_id=os.geteuid() != 0, expected="sha256:" + "0" * 64)
     assert not list((tmp_path / "staging").iterdir())
+
+
+@pytest.mark.parametrize("seconds", [2**63, -(2**63) - 1, 2**86])
+def test_times_that_no_kernel_has(tmp_path: Path, seconds: int) -> None:
+    header = item(b"a", content=b"x")
+    field = (seconds % 2**95 | (1 << 95 if seconds >= 0 else 3 << 94)).to_bytes(12, "big")
+    binary = _number(header[:512], 136, field) + header[512:]
+    record = b" mtime=%d\n" % seconds
+    extended = item(b"p", content=b"%d%b" % (len(record) + 2, record))
+    extended = _number(extended[:512], 156, b"x") + extended[512:]
+    for number, items in enumerate((binary, extended + header)):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "evil").write_text("untouched")
+        _refused(tmp_path / str(number), archive(tmp_path / str(number) / "tar", items), "a time is out of range")

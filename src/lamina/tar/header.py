@@ -28,6 +28,7 @@ Fields = tuple[
 ]  # fmt: skip
 
 _BASE256 = 0x80
+_MIN_TIME, _MAX_TIME = -(1 << 63), (1 << 63) - 1
 
 
 class BadHeader(ValueError):
@@ -81,6 +82,19 @@ def number(field: bytes) -> int:
     except ValueError:
         pass
     raise BadHeader(f"{field!r} is not an octal number")
+
+
+@lru_cache(maxsize=4096)
+def time(field: bytes) -> int:
+    """Return a numeric field of seconds as nanoseconds; BadHeader for what no kernel has as a time."""
+    return nanoseconds(number(field))
+
+
+def nanoseconds(seconds: int, rest: int = 0) -> int:
+    """Return a time as nanoseconds; BadHeader for one that does not fit the kernel's 64 bits of seconds."""
+    if not _MIN_TIME < seconds < _MAX_TIME:
+        raise BadHeader("a time is out of range")
+    return seconds * 10**9 + rest
 
 
 def sparse_map(block: bytes, start: int, count: int) -> list[tuple[int, int]]:

@@ -163,7 +163,7 @@ class TarReader:
         entry.uid = tarheader.number(fields[2])
         entry.gid = tarheader.number(fields[3])
         entry.size = size = tarheader.number(fields[4])
-        entry.mtime = tarheader.number(fields[5]) * 10**9
+        entry.mtime = tarheader.time(fields[5])
         entry.link = tarheader.text(fields[8]) if link is None else link
         if kind in (kinds.CHARDEV, kinds.BLOCKDEV):
             entry.major = tarheader.number(fields[12])

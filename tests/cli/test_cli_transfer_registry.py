@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from tests.helpers.command import Lamina
 from tests.helpers.images import facts, layer_bytes, rootfs_archive
 from tests.helpers.layouts import INDEX, Made
 from tests.helpers.registries import Registry, docker_registry
+from tests.helpers.tokens import make_certificate
 
 pytestmark = pytest.mark.requires("docker-registry")
 
@@ -212,13 +212,7 @@ def test_a_login_is_kept_and_forgotten(lamina: Lamina, image: str, scratch: Path
 @pytest.mark.requires("openssl")
 def test_certificates_are_checked(lamina: Lamina, image: str, scratch: Path) -> None:
     directory = scratch / "registry"
-    directory.mkdir()
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-         "-subj", "/CN=tests", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", directory / "key.pem",
-         "-out", directory / "cert.pem"],
-        check=True, capture_output=True,
-    )  # fmt: skip
+    make_certificate(directory)
     with docker_registry(directory, tls=True) as running:
         # On loopback any certificate will do, as with docker.
         lamina("push", image, f"{running.host}/a/b:1")

@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from tests.helpers.layouts import Made
+from tests.helpers.tokens import TokenServer
 from tests.helpers.wait import until
 
 
@@ -48,7 +49,9 @@ class Registry:
 
 
 @contextmanager
-def docker_registry(directory: Path, *, users: dict[str, str] | None = None, tls: bool = False) -> Iterator[Registry]:
+def docker_registry(
+    directory: Path, *, users: dict[str, str] | None = None, tokens: TokenServer | None = None, tls: bool = False
+) -> Iterator[Registry]:
     """Run a registry for a `with` block; `users` are names and htpasswd(1) hashes, with `tls` cert.pem and key.pem."""
     directory.mkdir(exist_ok=True)
     port = free_port()
@@ -63,6 +66,8 @@ def docker_registry(directory: Path, *, users: dict[str, str] | None = None, tls
     if users:
         (directory / "htpasswd").write_text("".join(f"{name}:{hashed}\n" for name, hashed in users.items()))
         lines.append(f"auth: {{htpasswd: {{realm: tests, path: {directory}/htpasswd}}}}")
+    if tokens:
+        lines.append(tokens.settings())
     (directory / "config.yml").write_text("\n".join(lines) + "\n")
     log = directory / "log"
     with (

@@ -27,6 +27,7 @@ class Authorizer:
         self._trust = trust
         self._credentials = credentials
         self._lock = Lock()
+        self._asking = Lock()
         self._basic = False
         self._tokens: dict[str, str] = {}
 
@@ -38,8 +39,11 @@ class Authorizer:
             token = self._tokens.get(scope)
         return {"Authorization": f"Bearer {token}"} if token else {}
 
-    def answer(self, challenge: str, scope: str, url: str) -> bool:
-        """Prepare for what a 401 from `url` asks for; False where it is nothing that we have or can get."""
+    def answer(self, challenge: str, scope: str, url: str, refused: Mapping[str, str]) -> bool:
+        """Prepare for what a 401 from `url` asks for; False where it is nothing that we have or can get.
+
+        `refused` is what `headers` returned for the request. Of threads whose token is refused one asks for another.
+        """
         scheme, fields = parse_challenge(challenge)
         if scheme == "basic":
             with self._lock:
@@ -47,9 +51,11 @@ class Authorizer:
             return not before and self._credentials is not None and bool(self._credentials.username)
         if scheme != "bearer" or not fields.get("realm"):
             return False
-        token = self._token(fields, scope, url)
-        with self._lock:
-            self._tokens[scope] = token
+        with self._asking:
+            if self.headers(scope) in ({}, refused):
+                token = self._token(fields, scope, url)
+                with self._lock:
+                    self._tokens[scope] = token
         return True
 
     def _token(self, fields: Mapping[str, str], scope: str, url: str) -> str:

@@ -76,7 +76,7 @@ class Repository:
             response = self._ask()
         if response.status == 401:
             drain(response)
-            self._authorizer.answer(response.headers.get("WWW-Authenticate", ""), self._scope, self._base)
+            self._authorizer.answer(response.headers.get("WWW-Authenticate", ""), self._scope, self._base, {})
         else:
             drain(response)
         self._greeted = True
@@ -320,7 +320,7 @@ class Repository:
             if response.status != 401 or not again or not trusted:
                 return response
             challenge = response.headers.get("WWW-Authenticate", "")
-            if not self._authorizer.answer(challenge, self._scope, url):
+            if not self._authorizer.answer(challenge, self._scope, url, secret):
                 return response
             drain(response)
         raise AssertionError("unreachable")

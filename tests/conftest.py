@@ -15,6 +15,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from lamina import Store
 from lamina.linux.process import set_child_subreaper
 from tests.helpers import leaks, probes, users
 from tests.helpers.command import Lamina, Users
@@ -124,3 +125,23 @@ def ordinary_users() -> Users:
     """Return the ordinary users, as whom root can run commands. For tests that require root and setpriv."""
     users.ensure_users()
     return Users()
+
+
+@pytest.fixture
+def other(scratch: Path) -> Iterator[Lamina]:
+    """Return the command over another store."""
+    command = Lamina(scratch / "other", cwd=scratch)
+    yield command
+    command.empty_store()
+
+
+@pytest.fixture
+def store(store_path: Path) -> Iterator[Store]:
+    """Return the test's store in this process; nothing stays in it when all containers and images are removed."""
+    with Store(store_path) as opened:
+        yield opened
+        for container in opened.containers():
+            container.remove(force=True)
+        for image in opened.images():
+            opened.remove_image(image.id, force=True)
+        assert os.listdir(store_path / "staging") == os.listdir(store_path / "layers") == []

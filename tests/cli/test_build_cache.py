@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +35,10 @@ def context(lamina: Lamina, scratch: Path) -> Path:
 
 
 @pytest.fixture
-def other(scratch: Path) -> Iterator[Lamina]:
-    command = Lamina(scratch / "other", cwd=scratch)
-    command("import", rootfs_archive(scratch / "rootfs.tar"), "base:1")
-    yield command
-    command.empty_store()
+def other(other: Lamina, scratch: Path) -> Lamina:
+    """Return the command over another store, which has the base too."""
+    other("import", rootfs_archive(scratch / "rootfs.tar"), "base:1")
+    return other
 
 
 def _cached(lamina: Lamina, context: Path, *words: str) -> tuple[int, str]:

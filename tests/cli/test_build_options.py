@@ -9,22 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.command import Lamina
+from tests.helpers.dockerfiles import write
 from tests.helpers.rootfs import PROGRAMS, make_rootfs
 
 pytestmark = pytest.mark.requires("overlay", "userns")
-
-
-@pytest.fixture
-def context(lamina: Lamina, scratch: Path) -> Path:
-    make_rootfs(scratch / "rootfs")
-    lamina("import", str(scratch / "rootfs"), "base:1")
-    (scratch / "context").mkdir()
-    return scratch / "context"
-
-
-def write(context: Path, *lines: str) -> str:
-    (context / "Dockerfile").write_text("".join(f"{line}\n" for line in lines))
-    return str(context)
 
 
 @pytest.fixture

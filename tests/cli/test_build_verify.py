@@ -9,25 +9,12 @@ import pytest
 import lamina as package
 from lamina.build.verify import compare_documents
 from tests.helpers.command import Lamina
-from tests.helpers.rootfs import make_rootfs
+from tests.helpers.dockerfiles import write
 
 pytestmark = pytest.mark.requires("overlay", "userns")
 
 EPOCH = {"SOURCE_DATE_EPOCH": "1600000000"}
 RANDOM = "RUN cat /proc/sys/kernel/random/uuid >/srv/id && echo same >/srv/same"
-
-
-@pytest.fixture
-def context(lamina: Lamina, scratch: Path) -> Path:
-    make_rootfs(scratch / "rootfs")
-    lamina("import", str(scratch / "rootfs"), "base:1")
-    (scratch / "context").mkdir()
-    return scratch / "context"
-
-
-def write(context: Path, *lines: str) -> Path:
-    (context / "Dockerfile").write_text("".join(f"{line}\n" for line in lines))
-    return context
 
 
 def everything(store: Path) -> set[str]:

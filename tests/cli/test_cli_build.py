@@ -9,17 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.command import Done, Lamina
-from tests.helpers.rootfs import make_rootfs
 
 pytestmark = pytest.mark.requires("overlay", "userns")
-
-
-@pytest.fixture
-def context(lamina: Lamina, scratch: Path) -> Path:
-    make_rootfs(scratch / "rootfs")
-    lamina("import", str(scratch / "rootfs"), "base:1")
-    (scratch / "context").mkdir()
-    return scratch / "context"
 
 
 def build(lamina: Lamina, context: Path, text: str, *words: str, status: int = 0) -> Done:

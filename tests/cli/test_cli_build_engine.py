@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.command import Done, Lamina, program
-from tests.helpers.rootfs import make_rootfs
+from tests.helpers.dockerfiles import write
 from tests.helpers.wait import until
 
 pytestmark = pytest.mark.requires("overlay", "userns")
@@ -23,19 +23,6 @@ pytestmark = pytest.mark.requires("overlay", "userns")
 # A step that leaves a line in a cache mount each time it is carried out.
 ONCE = "RUN --mount=type=cache,target=/runs echo run >>/runs/%s && sleep %s"
 COUNT = "RUN --mount=type=cache,target=/runs cat /runs/%s >/count"
-
-
-@pytest.fixture
-def context(lamina: Lamina, scratch: Path) -> Path:
-    make_rootfs(scratch / "rootfs")
-    lamina("import", str(scratch / "rootfs"), "base:1")
-    (scratch / "context").mkdir()
-    return scratch / "context"
-
-
-def write(context: Path, *lines: str) -> Path:
-    (context / "Dockerfile").write_text("".join(f"{line}\n" for line in lines))
-    return context
 
 
 def build(lamina: Lamina, context: Path, *words: str, status: int = 0) -> Done:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.command import Done, Lamina, run
+from tests.helpers.servers import servers
 from tests.helpers.wait import until
 
 pytestmark = pytest.mark.requires("mounts", "fuse")
@@ -34,20 +35,7 @@ def served(pid_file_of: Path) -> bool:
 
 def unmount(place: Path) -> None:
     run(["umount", str(place / "merged")])
-    until(lambda: not _servers(place), "the server ends with its mount")
-
-
-def _servers(place: Path) -> list[str]:
-    """Return the servers of this place; they are reaped by whoever started them, and a zombie has no command line."""
-    found = []
-    for name in filter(str.isdecimal, os.listdir("/proc")):
-        try:
-            line = Path("/proc", name, "cmdline").read_bytes()
-        except OSError:
-            continue
-        if b"lamina.overlay.fuse" in line and os.fsencode(place) in line:
-            found.append(name)
-    return found
+    until(lambda: not servers(place), "the server ends with its mount")
 
 
 def test_relative_names_are_mounted_and_written(place: Path) -> None:
@@ -126,7 +114,7 @@ def test_mount_finds_the_helper_and_loses_it_again(place: Path, lamina: Lamina) 
             run(["umount", str(place / "merged")])
     finally:
         lamina("mount-helper", "remove")
-    until(lambda: not _servers(place), "the last server ends")
+    until(lambda: not servers(place), "the last server ends")
     assert not helper.exists()
     lamina("mount-helper", "remove")
 

@@ -17,12 +17,6 @@ from tests.helpers.layouts import INDEX, Made
 
 
 @pytest.fixture
-def other(scratch: Path) -> Lamina:
-    """Return the command over another store."""
-    return Lamina(scratch / "other", cwd=scratch)
-
-
-@pytest.fixture
 def images(lamina: Lamina, scratch: Path) -> list[str]:
     """Return the names of two images in the store."""
     for number in (1, 2):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +52,6 @@ def made(lamina: Lamina, scratch: Path) -> Made:
     done = lamina("load", "--all-platforms", "-i", made.write(scratch / "layout"))
     assert done.lines() == ["Loaded image: a/b:1"]
     return made
-
-
-@pytest.fixture
-def other(scratch: Path) -> Iterator[Lamina]:
-    """Return the command over another store."""
-    command = Lamina(scratch / "other", cwd=scratch)
-    yield command
-    command.empty_store()
 
 
 def test_an_index_is_shown_with_all_its_images(lamina: Lamina, made: Made) -> None:

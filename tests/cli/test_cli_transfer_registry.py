@@ -28,14 +28,6 @@ def registry(scratch: Path) -> Iterator[Registry]:
 
 
 @pytest.fixture
-def other(scratch: Path) -> Iterator[Lamina]:
-    """Return the command over another store."""
-    command = Lamina(scratch / "other", cwd=scratch)
-    yield command
-    command.empty_store()
-
-
-@pytest.fixture
 def image(lamina: Lamina, scratch: Path) -> str:
     """Return the name of an image in the store, of which one layer came compressed and one has no blob."""
     made = Made()

@@ -10,26 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.command import Lamina, run
+from tests.helpers.heavy import HEAVY
 from tests.helpers.rootfs import make_rootfs
 
-#: What costs milliseconds to import (the same as in tests/unit/test_source_rules.py, here for what functions import).
-HEAVY = {
-    "argparse",
-    "contextlib",
-    "dataclasses",
-    "enum",
-    "inspect",
-    "json",
-    "logging",
-    "pathlib",
-    "re",
-    "rich",
-    "shutil",
-    "subprocess",
-    "tempfile",
-    "typing",
-    "urllib",
-}
 _MAIN = "from lamina.cli.main import program; program()"
 
 

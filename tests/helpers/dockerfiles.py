@@ -109,3 +109,9 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+
+
+def write(context: Path, *lines: str) -> Path:
+    """Make these lines the Dockerfile of a context, and return the context."""
+    (context / "Dockerfile").write_text("".join(f"{line}\n" for line in lines))
+    return context

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from functools import partial
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from tests.helpers.union_machine import modes, paths, texts
-from tests.helpers.unions import LONG_AGO, Actor, answer
+from tests.helpers.unions import LONG_AGO, Actor, answer, remove_tree
 
 Operation = tuple[Any, ...]
 
@@ -45,7 +44,7 @@ def play(actor: Actor, history: list[Operation]) -> None:
     for name, *arguments in history:
         if name in _OPENING and _blocks(actor, arguments[0]):
             continue
-        operation = partial(_remove_tree, actor) if name == "remove_tree" else getattr(actor, name)
+        operation = partial(remove_tree, actor) if name == "remove_tree" else getattr(actor, name)
         answer(partial(operation, *arguments))
 
 
@@ -57,12 +56,3 @@ def _blocks(actor: Actor, path: str) -> bool:
         if kind == "gives" and (stat.S_ISFIFO(found.st_mode) or stat.S_ISLNK(found.st_mode)):
             return True
     return False
-
-
-def _remove_tree(actor: Actor, path: str) -> None:
-    if stat.S_ISDIR(actor.lstat(path).st_mode):
-        for name in actor.listdir(path):
-            _remove_tree(actor, os.path.join(path, name))
-        actor.rmdir(path)
-    else:
-        actor.unlink(path)

@@ -6,13 +6,14 @@ import os
 import stat
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from tests.helpers.unions import LONG_AGO, Actor, Item, answer, inodes, snapshot
+from tests.helpers.unions import LONG_AGO, Actor, Item, answer, inodes, remove_tree, snapshot
 
 _NAMES = ("a", "b", "c")
 names = st.sampled_from(_NAMES)
@@ -34,13 +35,19 @@ class Machine(RuleBasedStateMachine):
 
     left: Actor
     right: Actor
+    layers: list[Path]
 
     def start(self, layers: list[list[Item]]) -> None:
         raise NotImplementedError
 
     def lower_inodes(self) -> set[int]:
         """Return the inode numbers of the layers: what comes from them must have the same number in both."""
-        return set()
+        return {
+            os.lstat(os.path.join(folder, name)).st_ino
+            for layer in self.layers
+            for folder, directories, files in os.walk(layer)
+            for name in (*directories, *files, ".")
+        }
 
     @initialize(layers=layer_lists)
     def begin(self, layers: list[list[Item]]) -> None:
@@ -92,7 +99,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(path=paths)
     def remove_tree(self, path: str) -> None:
-        self.both(lambda actor: _remove_tree(actor, path))
+        self.both(lambda actor: remove_tree(actor, path))
 
     @rule(old=paths, new=paths, flags=st.sampled_from([0, 0, 0, 1, 2]))
     def rename(self, old: str, new: str, flags: int) -> None:
@@ -149,15 +156,6 @@ def _unique(actor: Actor, numbers: dict[str, int]) -> None:
         if len(same) > 1:
             links = {actor.lstat(path).st_nlink for path in same}
             assert links == {len(same)}, f"one number for {same}"
-
-
-def _remove_tree(actor: Actor, path: str) -> None:
-    if stat.S_ISDIR(actor.lstat(path).st_mode):
-        for name in actor.listdir(path):
-            _remove_tree(actor, os.path.join(path, name))
-        actor.rmdir(path)
-    else:
-        actor.unlink(path)
 
 
 def run_machine(machine: type[Machine], *, examples: int, steps: int) -> None:

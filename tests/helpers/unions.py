@@ -48,6 +48,14 @@ def make_layer(top: Path, items: list[Item], *, space: str = "trusted") -> None:
             os.utime(os.path.join(folder, name), ns=(LONG_AGO, LONG_AGO + 7), follow_symlinks=False)
 
 
+def make_layers(top: Path, layers: list[list[Item]]) -> list[Path]:
+    """Make a layer of each list of items, in `top`, and return them."""
+    paths = [top / f"layer{n}" for n in range(len(layers))]
+    for path, items in zip(paths, layers, strict=True):
+        make_layer(path, items)
+    return paths
+
+
 def _make_item(top: Path, path: Path, item: Item, space: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if item.kind == "file":
@@ -295,3 +303,13 @@ def mount_kernel(layers: list[Path], upper: Path | None, work: Path | None, targ
 def unmount(target: Path) -> None:
     """Unmount with umount(8)."""
     subprocess.run(["umount", str(target)], check=True)
+
+
+def remove_tree(actor: Actor, path: str) -> None:
+    """Remove a name, and what is in it if it is a directory."""
+    if stat.S_ISDIR(actor.lstat(path).st_mode):
+        for name in actor.listdir(path):
+            remove_tree(actor, os.path.join(path, name))
+        actor.rmdir(path)
+    else:
+        actor.unlink(path)

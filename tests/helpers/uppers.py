@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 from lamina.overlay.stack import Overlay
 from lamina.overlay.union.union import Union
 from tests.helpers.histories import Operation, play
-from tests.helpers.unions import InProcess, Item, Mounted, inodes, make_layer, mount_kernel, snapshot, unmount
+from tests.helpers.unions import InProcess, Item, Mounted, inodes, make_layers, mount_kernel, snapshot, unmount
 
 #: What the kernel needs to show all that either driver writes, and what any mount of anybody's has.
 FOLLOWING = ("redirect_dir=on", "index=on", "metacopy=on", "xino=off")
@@ -28,9 +28,7 @@ class Place:
 
     def __init__(self, top: Path, layers: list[list[Item]]) -> None:
         self.top = top
-        self.layers = [top / f"layer{n}" for n in range(len(layers))]
-        for path, items in zip(self.layers, layers, strict=True):
-            make_layer(path, items)
+        self.layers = make_layers(top, layers)
         for name in ("upper", "work", "merged"):
             (top / name).mkdir()
 

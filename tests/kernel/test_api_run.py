@@ -6,7 +6,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,17 +18,6 @@ from tests.helpers.rootfs import make_rootfs
 from tests.helpers.wait import until
 
 pytestmark = pytest.mark.requires("overlay", "userns")
-
-
-@pytest.fixture
-def store(store_path: Path) -> Iterator[lamina.Store]:
-    with lamina.Store(store_path) as opened:
-        yield opened
-        for container in opened.containers():
-            container.remove(force=True)
-        for image in opened.images():
-            opened.remove_image(image.id, force=True)
-        assert os.listdir(store_path / "staging") == os.listdir(store_path / "layers") == []
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.command import Lamina, Users, run
+from tests.helpers.servers import servers
 from tests.helpers.wait import until
 
 pytestmark = pytest.mark.requires("mounts", "fuse")
@@ -40,18 +41,6 @@ def mounted(lamina: Lamina, place: Path) -> Iterator[Path]:
     if os.path.ismount(place / "merged"):
         run(["umount", str(place / "merged")])
     until(lambda: not servers(place), "the server ends with its mount")
-
-
-def servers(place: Path) -> list[int]:
-    found = []
-    for name in filter(str.isdecimal, os.listdir("/proc")):
-        try:
-            line = Path("/proc", name, "cmdline").read_bytes()
-        except OSError:
-            continue
-        if b"lamina.overlay.fuse" in line and os.fsencode(place) in line:
-            found.append(int(name))
-    return found
 
 
 def mount_hostile(lamina: Lamina, place: Path, look: str) -> str:

@@ -12,7 +12,7 @@ import pytest
 from lamina.overlay.fuse.start import Server, start
 from lamina.overlay.stack import Overlay
 from tests.helpers.union_machine import Machine, run_machine
-from tests.helpers.unions import Item, Mounted, make_layer, mount_kernel, snapshot, unmount
+from tests.helpers.unions import Item, Mounted, make_layers, mount_kernel, snapshot, unmount
 
 pytestmark = pytest.mark.requires("root", "overlay", "fuse")
 
@@ -27,9 +27,7 @@ class KernelAndFuse(Machine):
 
     def start(self, layers: list[list[Item]]) -> None:
         self.top = Path(tempfile.mkdtemp(dir=self.scratch))
-        self.layers = [self.top / f"layer{n}" for n in range(len(layers))]
-        for path, items in zip(self.layers, layers, strict=True):
-            make_layer(path, items)
+        self.layers = make_layers(self.top, layers)
         for name in ("upper-k", "work-k", "upper-f", "work-f", "kernel", "fuse"):
             (self.top / name).mkdir()
         self.server = self._serve("upper-f", "work-f")
@@ -44,14 +42,6 @@ class KernelAndFuse(Machine):
             options=[("volatile", "")],
         )
         return start(overlay, str(self.top / "fuse"))
-
-    def lower_inodes(self) -> set[int]:
-        return {
-            os.lstat(os.path.join(folder, name)).st_ino
-            for layer in self.layers
-            for folder, directories, files in os.walk(layer)
-            for name in (*directories, *files, ".")
-        }
 
     def _stop(self) -> None:
         unmount(self.top / "fuse")

@@ -11,7 +11,7 @@ import pytest
 
 from lamina.overlay.union.union import Union
 from tests.helpers.union_machine import Machine, run_machine
-from tests.helpers.unions import InProcess, Item, Mounted, make_layer, mount_kernel, snapshot, unmount
+from tests.helpers.unions import InProcess, Item, Mounted, make_layers, mount_kernel, snapshot, unmount
 
 pytestmark = pytest.mark.requires("root", "overlay")
 
@@ -27,9 +27,7 @@ class KernelAndUnion(Machine):
 
     def start(self, layers: list[list[Item]]) -> None:
         self.top = Path(tempfile.mkdtemp(dir=self.scratch))
-        self.layers = [self.top / f"layer{n}" for n in range(len(layers))]
-        for path, items in zip(self.layers, layers, strict=True):
-            make_layer(path, items)
+        self.layers = make_layers(self.top, layers)
         for name in ("upper-k", "work-k", "upper-u", "work-u", "merged"):
             (self.top / name).mkdir()
         self.mounted = self.top / "merged"
@@ -37,14 +35,6 @@ class KernelAndUnion(Machine):
         self.union = Union(self.layers, upper=self.top / "upper-u", work=self.top / "work-u", sync=False)
         mount_kernel(self.layers, self.top / "upper-k", self.top / "work-k", self.mounted, *OPTIONS)
         self.left, self.right = Mounted(self.mounted), InProcess(self.union)
-
-    def lower_inodes(self) -> set[int]:
-        return {
-            os.lstat(os.path.join(folder, name)).st_ino
-            for layer in self.layers
-            for folder, directories, files in os.walk(layer)
-            for name in (*directories, *files, ".")
-        }
 
     def teardown(self) -> None:
         if self.union is None:

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,14 +25,6 @@ def _do(*words: str | os.PathLike[str], cwd: Path) -> str:
     done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, check=False, env=_QUIET)
     assert done.returncode == 0, f"{' '.join(map(str, words))}: {done.stderr}"
     return done.stdout
-
-
-@pytest.fixture
-def other(scratch: Path) -> Iterator[Lamina]:
-    """Return the command over another store."""
-    command = Lamina(scratch / "other", cwd=scratch)
-    yield command
-    command.empty_store()
 
 
 @pytest.fixture

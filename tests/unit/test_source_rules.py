@@ -11,31 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.heavy import HEAVY
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "lamina"
 TESTS = ROOT / "tests"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 TEST_MODULES = sorted(TESTS.rglob("*.py"))
 
-#: What costs milliseconds to import and so has no place between the command line and the container's process.
-HEAVY = {
-    "argparse",
-    "asyncio",
-    "contextlib",
-    "dataclasses",
-    "enum",
-    "inspect",
-    "json",
-    "logging",
-    "pathlib",
-    "re",
-    "rich",
-    "shutil",
-    "subprocess",
-    "tempfile",
-    "typing",
-    "urllib",
-}
 #: Where a container's start begins; what these load when they are imported, every `lamina run` loads.
 STARTS = ("lamina.cli.main", "lamina.cli.commands.run", "lamina.runtime.launch")
 

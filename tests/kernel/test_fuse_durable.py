@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import random
 import signal
@@ -13,15 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from lamina.linux.handle import fallocate
 from lamina.overlay.fuse.start import Server, start
 from lamina.overlay.stack import Overlay
 from tests.helpers.unions import mount_kernel, unmount
 
 pytestmark = pytest.mark.requires("root", "overlay", "fuse")
-
-KEEP_SIZE_AND_PUNCH, ZERO = 3, 16
-_LARGEST = 300_000
 
 
 def _places(top: Path) -> None:
@@ -32,94 +27,6 @@ def _places(top: Path) -> None:
 def _serve(top: Path) -> Server:
     overlay = Overlay([str(top / "lower")], upper=str(top / "upper"), work=str(top / "work"))
     return start(overlay, str(top / "merged"))
-
-
-class _Model:
-    """A file and what it should hold; each change is made to both."""
-
-    def __init__(self, path: Path, seed: int) -> None:
-        self.path = path
-        self.fd = os.open(path, os.O_RDWR)
-        self.data = bytearray(path.read_bytes())
-        self.random = random.Random(seed)
-        self.steps = (self.write, self.read, self.truncate, self.punch, self.zero, self.map, self.copy, self.read_map)
-
-    def span(self, largest: int = 60_000) -> tuple[int, int]:
-        start = self.random.randrange(_LARGEST)
-        return start, self.random.randrange(1, min(largest, _LARGEST - start) + 1)
-
-    def _grow(self, end: int) -> None:
-        self.data.extend(bytes(max(0, end - len(self.data))))
-
-    def write(self) -> None:
-        start, length = self.span()
-        data = self.random.randbytes(length)
-        assert os.pwrite(self.fd, data, start) == length
-        self._grow(start)
-        self.data[start : start + length] = data
-
-    def read(self) -> None:
-        start, length = self.span()
-        assert os.pread(self.fd, length, start) == self.data[start : start + length]
-
-    def truncate(self) -> None:
-        size = self.random.randrange(_LARGEST)
-        os.ftruncate(self.fd, size)
-        del self.data[size:]
-        self._grow(size)
-
-    def punch(self) -> None:
-        start, length = self.span()
-        fallocate(self.fd, KEEP_SIZE_AND_PUNCH, start, length)
-        end = min(start + length, len(self.data))
-        if start < end:
-            self.data[start:end] = bytes(end - start)
-
-    def zero(self) -> None:
-        start, length = self.span()
-        fallocate(self.fd, ZERO, start, length)
-        self._grow(start + length)
-        self.data[start : start + length] = bytes(length)
-
-    def map(self) -> None:
-        if not self.data:
-            return
-        start = self.random.randrange(len(self.data))
-        data = self.random.randbytes(self.random.randrange(1, min(9000, len(self.data) - start) + 1))
-        with mmap.mmap(self.fd, len(self.data)) as mapped:
-            mapped[start : start + len(data)] = data
-        self.data[start : start + len(data)] = data
-
-    def read_map(self) -> None:
-        if self.data:
-            with mmap.mmap(self.fd, len(self.data), prot=mmap.PROT_READ) as mapped:
-                assert mapped[:] == self.data
-
-    def copy(self) -> None:
-        if len(self.data) < 2:
-            return
-        half = len(self.data) // 2
-        length = self.random.randrange(1, half + 1)
-        done = os.copy_file_range(self.fd, self.fd, length, 0, half)
-        self.data[half : half + done] = self.data[:done]
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_random_writes(scratch: Path, seed: int) -> None:
-    _places(scratch)
-    (scratch / "lower/file").write_bytes(random.Random(seed).randbytes(100_000))
-    server = _serve(scratch)
-    try:
-        model = _Model(scratch / "merged/file", seed)
-        for _ in range(400):
-            model.random.choice(model.steps)()
-        model.read_map()
-        os.close(model.fd)
-        assert (scratch / "merged/file").read_bytes() == model.data
-    finally:
-        unmount(scratch / "merged")
-        assert server.wait_end() == 0
-    assert (scratch / "upper/file").read_bytes() == model.data
 
 
 _WRITER = """

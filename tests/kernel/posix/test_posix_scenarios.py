@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.kernel.posix import scenarios, suites
 from tests.kernel.posix.places import NAMES, place
-from tests.kernel.posix.scenarios import SCENARIOS, populate
 
 pytestmark = pytest.mark.requires("root", "overlay", "fuse", "setfacl")
+
+SCENARIOS = {**scenarios.SCENARIOS, **suites.SCENARIOS}
 
 #: What the kernel's overlay does otherwise than a plain directory, and ours does not.
 KERNEL_DIFFERS = {
@@ -34,7 +36,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict
     def prepare(lower: Path) -> None:
         for name in SCENARIOS:
             (lower / name).mkdir()
-            populate(lower / name)
+            scenarios.populate(lower / name)
 
     previous = os.umask(0o022)
     try:
@@ -63,7 +65,7 @@ def _line(error: BaseException) -> int:
     trace = error.__traceback__
     line = 0
     while trace is not None:
-        if trace.tb_frame.f_code.co_filename.endswith("scenarios.py"):
+        if trace.tb_frame.f_code.co_filename.endswith(("scenarios.py", "suites.py")):
             line = trace.tb_lineno
         trace = trace.tb_next
     return line

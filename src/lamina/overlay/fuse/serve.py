@@ -18,7 +18,7 @@ from collections.abc import Callable
 from lamina.linux.handle import fallocate
 from lamina.linux.namespaces import in_first_user_namespace
 from lamina.linux.process import CAP_SYS_ADMIN, has_capability
-from lamina.overlay.fuse import wire
+from lamina.overlay.fuse import offsets, wire
 from lamina.overlay.fuse.ahead import Ahead
 from lamina.overlay.fuse.files import Files
 from lamina.overlay.fuse.session import Body, Handler, Request
@@ -49,7 +49,7 @@ _FOREVER = 1 << 30  # seconds
 _NEGATIVE = wire.ENTRY_OUT.pack(0, 0, _FOREVER, 0, 0, 0, *[0] * 16)
 _FORGOTTEN = -1  # the id of a node that its name must not be answered with any more
 _UNKNOWN = 0xFFFFFFFF  # the inode number of what this process may not look at
-_DOTS = ((1, b"."), (2, b".."))  # cookies of a listing begin behind these
+_DOTS = ((1, b"."), (2, b".."))  # the cookies of a listing are placed behind these
 
 _EITHER_TIME = wire.FATTR_ATIME | wire.FATTR_MTIME
 _NOW = wire.FATTR_ATIME_NOW | wire.FATTR_MTIME_NOW
@@ -506,30 +506,34 @@ class FileSystem:
         dot: Callable[[int, bytes, int, int], bytes | None],
         child: Callable[[int, bytes], bytes | None],
     ) -> bytes:
-        """Return as many entries behind the asked cookie as the asked size takes."""
+        """Return as many entries behind the asked offset as the asked size takes."""
         _, offset, size, _ = wire.READ_IN.unpack_from(request.body)
         if not offset:
             self._ahead.used(directory)
         records: list[bytes] = []
         if directory.dead is not None:
             return b""
+        shift = len(_DOTS)
+        listing = self._tree.readable(directory)
+        start, end = offsets.split(offset)
+        end = end or listing.last + shift
+        base = offsets.base(end)
         for cookie, name in _DOTS:
-            if cookie > offset:
+            if cookie > start:
                 above = directory if cookie == 1 else directory.parent or directory
-                record = dot(cookie, name, above.ino, DT_DIR) or b""
+                record = dot(cookie + base, name, above.ino, DT_DIR) or b""
                 records.append(record.ljust(wire.dirent_size(name, header), b"\0"))
                 size -= len(records[-1])
-        shift = len(_DOTS)
-        for cookie, name, found in self._tree.readable(directory).after(max(offset - shift, 0)):
+        for cookie, name, found in listing.after(max(start - shift, 0)):
             room = wire.dirent_size(name, header)
-            if room > size:  # asked before it is looked up, since a lookup is counted
+            if room > size or cookie + shift > end:  # asked before it is looked up, since a lookup is counted
                 break
             try:
-                made = child(cookie + shift, name)
+                made = child(cookie + shift + base, name)
             except OSError:
                 if not self._tree.owners.foreign:
                     raise
-                made = dot(cookie + shift, name, _UNKNOWN, found.kind)  # listed, though nothing more can be known
+                made = dot(cookie + shift + base, name, _UNKNOWN, found.kind)  # listed: no more can be known
             if made is not None:
                 records.append(made.ljust(room, b"\0"))
                 size -= room

@@ -213,6 +213,11 @@ class Listing:
     def __len__(self) -> int:
         return len(self._index)
 
+    @property
+    def last(self) -> int:
+        """The largest cookie that was ever given, 0 for none."""
+        return self._cookies[-1] if self._cookies else 0
+
     def names(self) -> list[bytes]:
         """Return the names, in the order of their cookies."""
         return list(self._index)
@@ -233,7 +238,7 @@ class Listing:
         self._index[name] = len(self._names)
         self._names.append(name)
         self._found.append(found)
-        self._cookies.append(self._cookies[-1] + 1 if self._cookies else 1)
+        self._cookies.append(self.last + 1)
 
     def remove(self, name: bytes) -> None:
         """Take the name out; the cookies of the others stay."""
@@ -265,7 +270,7 @@ class Listing:
     def _compact(self) -> None:
         """Drop the slots of removed names, into new arrays: the old ones may be being read."""
         kept = [at for at, name in enumerate(self._names) if name is not None]
-        last = self._cookies[-1]
+        last = self.last
         names, found = [self._names[at] for at in kept], [self._found[at] for at in kept]
         cookies = array("Q", [self._cookies[at] for at in kept])
         if not cookies or cookies[-1] != last:  # the largest cookie given is never given again

@@ -78,11 +78,18 @@ def mount(
     """Mount `overlay` on the directory `target`, in the mount namespace of the caller, and return what was mounted.
 
     `attributes` are MOUNT_ATTR_ flags. A server lives in the caller's namespaces; for a mount namespace that is to end
-    with a command, use `mount_served`. `log` and `source` are those of `fuse.start`. Raises what the driver raises.
+    with a command, use `mount_served`. `log` and `source` are those of `fuse.start`. Raises Conflict
+    for an upper in use, and what the driver raises.
     """
     allow_other = os.geteuid() == 0 or ("allow_other", "") in overlay.options
     overlay, more = split_generic(overlay)
     attributes |= more
+    overlay.check_readable()
+    if overlay.upper:
+        from lamina.overlay.in_use import refuse_locked, refuse_mounted  # a container's upper is locked by its store
+
+        refuse_mounted(overlay.upper, overlay.work)
+        refuse_locked(overlay.upper)
 
     def by_fuse(note: str) -> Mounted:
         from lamina.overlay.fuse.start import start

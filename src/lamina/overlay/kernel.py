@@ -15,7 +15,7 @@ from lamina.linux import mount as kernel
 from lamina.linux.xattr import setxattr
 from lamina.overlay import format as marks
 from lamina.overlay.stack import MAX_LOWER, Overlay
-from lamina.overlay.strange import refuse_strange_marks
+from lamina.overlay.strange import refuse_features, refuse_strange_marks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def mount(overlay: Overlay, target: str, *, attributes: int = 0) -> None:
         _bind_read_only(overlay.layers[0], target, attributes)
         return
     if overlay.upper:
+        refuse_features(overlay.work)
         refuse_strange_marks(overlay.upper, marks.USER if overlay.userxattr else marks.TRUSTED)
     settled = settle_renames(overlay, target)
     if overlay.renames == "redirect":

@@ -6,7 +6,9 @@ else. The options are those of the kernel's documentation (filesystems/overlayfs
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 
 from lamina.errors import InvalidInput, UsageError
 
@@ -60,16 +62,25 @@ class Overlay:
         if bool(self.upper) != bool(self.work):
             missing = "work directory" if self.upper else "upper directory"
             raise InvalidInput("mount the overlay", self.upper or self.work, f"there is no {missing} to it")
-        for role, path in [("lower", path) for path in self.layers] + [("upper", self.upper), ("work", self.work)]:
-            if path and not os.path.isdir(path) and not (role == "lower" and os.path.isfile(path)):
-                reason = "it is not a directory" if os.path.lexists(path) else "no such directory"
-                raise InvalidInput(f"use the {role} directory", path, reason)
-        if self.upper and os.stat(self.upper).st_dev != os.stat(self.work).st_dev:
-            raise InvalidInput("use the work directory", self.work, f"it is not on the file system of {self.upper}")
+        for path in self.layers:
+            _check_place("lower", path, files=True)
+        if self.upper:
+            _check_place("upper", self.upper)
+            _check_place("work", self.work)
+            check_apart(self.layers, self.upper, self.work)
+            if os.stat(self.upper).st_dev != os.stat(self.work).st_dev:
+                raise InvalidInput("use the work directory", self.work, f"it is not on the file system of {self.upper}")
+
+    def check_readable(self) -> None:
+        """Raise InvalidInput for a lower one that this process cannot read: everything in it would be EACCES."""
+        for path in self.layers:
+            mode = os.R_OK | os.X_OK if os.path.isdir(path) else os.R_OK
+            if os.path.exists(path) and not os.access(path, mode, effective_ids=True):
+                raise InvalidInput("use the lower directory", path, os.strerror(errno.EACCES))
 
     def archive(self) -> str:
-        """Return a lower one that is no directory, which the kernel's driver cannot show; "" where all are."""
-        return next((path for path in self.layers if not os.path.isdir(path)), "")
+        """Return a lower one that is a file, which the kernel's driver cannot show; "" where none is."""
+        return next((path for path in self.layers if os.path.isfile(path)), "")
 
     def option_text(self) -> str:
         """Return the text for `mount -t overlay -o`."""
@@ -85,6 +96,43 @@ class Overlay:
     def plain(self) -> dict[str, object]:
         """Return the fields as plain data; `Overlay(**plain)` makes the same value again."""
         return {name: getattr(self, name) for name in self.__slots__}
+
+
+def _check_place(role: str, path: str, *, files: bool = False) -> None:
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError) and not os.path.lexists(path)
+        raise InvalidInput(f"use the {role} directory", path, "no such directory" if missing else error) from error
+    if not stat.S_ISDIR(mode) and not (files and stat.S_ISREG(mode)):
+        raise InvalidInput(f"use the {role} directory", path, "it is not a directory")
+
+
+def check_apart(layers: list[str] | tuple[str, ...], upper: str, work: str = "") -> None:
+    """Raise InvalidInput where what is written for one directory would change another one.
+
+    The kernel's driver refuses that too, with EINVAL and ELOOP. An upper may lie inside a layer, as it does over the
+    root of the machine.
+    """
+    real_upper, real_work = os.path.realpath(upper), os.path.realpath(work) if work else ""
+    if work and _lies_in(real_work, real_upper):
+        how = "it is the upper directory" if real_work == real_upper else f"it lies in the upper directory {upper}"
+        raise InvalidInput("use the work directory", work, how)
+    if work and _lies_in(real_upper, real_work):
+        raise InvalidInput("use the upper directory", upper, f"it lies in the work directory {work}")
+    places = [("upper", upper, real_upper)] + ([("work", work, real_work)] if work else [])
+    states = [os.stat(place) for _, place, _ in places]
+    for path in layers:
+        state = os.stat(path)
+        for (role, place, real), own in zip(places, states, strict=True):
+            if os.path.samestat(state, own):
+                raise InvalidInput(f"use the {role} directory", place, "it is a lower directory as well")
+            if _lies_in(os.path.abspath(path), real):
+                raise InvalidInput("use the lower directory", path, f"it lies in the {role} directory {place}")
+
+
+def _lies_in(path: str, directory: str) -> bool:
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
 def parse_options(text: str) -> Overlay:

@@ -11,6 +11,9 @@ import os
 from lamina.errors import InvalidInput, shown
 from lamina.overlay import format as marks
 
+#: Stands in `work/incompat` while the upper is being merged into a layer: neither the kernel nor we mount it then.
+MERGING = b"lamina-merge"
+
 _MOST = 500  # directories; some milliseconds
 
 _VALUES = {b"opaque": (b"y", b"x"), b"impure": (b"y",)}
@@ -33,6 +36,18 @@ def refuse_strange_marks(upper: str, space: str) -> None:
         if strange:
             reason = f"{shown(strange)}, which no version of overlayfs writes there"
             raise InvalidInput("use the upper directory", path, reason, "lamina upper check --repair …")
+
+
+def refuse_features(work: str | bytes) -> None:
+    """Raise InvalidInput where the work directory says that its upper cannot be mounted, as the kernel reads it."""
+    try:
+        names = os.listdir(os.path.join(os.fsencode(work), b"work/incompat"))
+    except OSError:  # there are none, or it is closed to us, and the kernel says so
+        return
+    if names:
+        hint = "lamina upper merge … finishes the merge" if names[0] == MERGING else "lamina upper check --repair …"
+        reason = f"it has the mark {shown(names[0])!r}, which forbids to mount this upper"
+        raise InvalidInput("use the work directory", os.path.realpath(work), reason, hint)
 
 
 def _strange(path: bytes, space: str, *, top: bool) -> str:

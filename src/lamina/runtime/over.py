@@ -13,6 +13,7 @@ from lamina.linux import process, signals
 from lamina.linux.namespaces import unshare_mounts
 from lamina.linux.sockets import receive_fd, send_fd, socketpair
 from lamina.overlay.drivers import mount_served
+from lamina.overlay.in_use import refuse_locked, refuse_mounted
 from lamina.runtime.execute import FAILED, execute_file, find_program
 from lamina.runtime.init import exit_status
 from lamina.runtime.report import next_message, raise_from, tell, tell_error
@@ -49,10 +50,13 @@ def run_over(
 
     Returns the exit status as a shell's. `on_mounted` gets the driver's name, and why it is not the kernel's where
     "auto" fell back, before the command runs; `on_trouble` what a server had to say of its own defects, unless that
-    goes to the file `log`. Enters `ids`, so the calling process must have one thread. Raises NotFound (status 127) or
-    Unsupported (126) for a command that cannot be executed, and what the driver raises.
+    goes to the file `log`. Enters `ids`, so the calling process must have one thread. Raises Conflict for an upper in
+    use, NotFound (status 127) or Unsupported (126) for a command that cannot be executed, and what the driver raises.
     """
+    refuse_mounted(overlay.upper, overlay.work)  # before other processes and their mounts are out of sight
     enter(ids)
+    refuse_locked(overlay.upper)
+    overlay.check_readable()
     from_child, to_caller = os.pipe()
     ours, theirs = socketpair()
     pid = os.fork()

@@ -16,16 +16,16 @@ from lamina.errors import LaminaError
 from lamina.linux import fuse as device
 from lamina.overlay.fuse.serve import FileSystem
 from lamina.overlay.fuse.session import MAX_DATA, Session
+from lamina.overlay.in_use import PATIENCE, lock
 from lamina.overlay.stack import Overlay
 from lamina.overlay.union.owners import read_options
 from lamina.overlay.union.tracing import tree_for
-from lamina.overlay.union.upper import Upper, lock
+from lamina.overlay.union.upper import Upper
 
 if TYPE_CHECKING:
     from lamina.overlay.fuse.control import Control
 
 _READY = 3
-_PATIENCE = 2.0  # seconds: umount(8) returns before the server of the mount that it took away has ended
 _RESERVE = 256  # descriptors that are not for open files: layers, clones, removed files that are still open
 
 
@@ -60,7 +60,7 @@ def _serve(overlay: Overlay, words: dict[str, object]) -> None:
             userxattr=True if overlay.userxattr else None,
             sync=not volatile,
             owners=owners,
-            held=lock(overlay.upper, patience=_PATIENCE),
+            held=lock(overlay.upper, patience=PATIENCE),
         )
     trace = dict(overlay.options).get("trace", "")
     tree = tree_for(list(overlay.layers), upper, owners=owners, trace=trace, walks=False)

@@ -41,11 +41,12 @@ class Server:
     `lamina.overlay.fuse.control` says instead, since whoever started it need not be there any more.
     """
 
-    __slots__ = ("_errors", "_said", "_target", "pid", "trouble")
+    __slots__ = ("_errors", "_said", "_status", "_target", "pid", "trouble")
 
     def __init__(self, pid: int, said: int, errors: int, target: str) -> None:
         self.pid = pid
         self.trouble = ""
+        self._status: int | None = None
         self._said = said
         self._errors = errors
         self._target = target
@@ -68,15 +69,18 @@ class Server:
     def wait_end(self) -> int:
         """Wait until the server has ended, which it does once its mount is gone; returns its exit status.
 
-        What was written through the mount is then in the upper.
+        What was written through the mount is then in the upper. May be repeated.
         """
+        if self._status is not None:
+            return self._status
         _, status = os.waitpid(self.pid, 0)
         if self._errors >= 0:
             with open(self._errors, "rb") as file:
                 file.seek(0)
                 self.trouble = file.read().decode(errors="replace")
             self._errors = -1
-        return os.waitstatus_to_exitcode(status)
+        self._status = os.waitstatus_to_exitcode(status)
+        return self._status
 
 
 def start(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
@@ -22,7 +23,7 @@ Layer: TypeAlias = "str | FolderOf"
 def open_lower(layer: Layer, index: int, owners: Owners, below: Sequence[Lower]) -> Lower:
     """Open a layer, whose place is `index`, over those that are `below` it, base first.
 
-    Of an archive the names are read now.
+    Of an archive the names are read now. EACCES for a directory that this process cannot read, unless it is foreign.
     """
     # The two that are rarely wanted are loaded when they are: a server of directories starts without them.
     if isinstance(layer, tuple):
@@ -33,4 +34,7 @@ def open_lower(layer: Layer, index: int, owners: Owners, below: Sequence[Lower])
         from lamina.overlay.union.tarbranch import TarBranch
 
         return TarBranch(layer, index, owners, root_places(below))
+    if not owners.foreign and not os.access(layer, os.R_OK | os.X_OK, effective_ids=True):
+        os.stat(layer)  # its own error, where there is nothing at all
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), layer)
     return owners.branch(layer, index, lower=True)

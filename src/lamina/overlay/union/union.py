@@ -15,7 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import IO, Any, BinaryIO, Literal
 
+from lamina.overlay.in_use import refuse_mounted
 from lamina.overlay.options import check_ours
+from lamina.overlay.stack import check_apart
 from lamina.overlay.union import whole
 from lamina.overlay.union.branch import DT_DIR, DT_LNK, DT_REG
 from lamina.overlay.union.change import Change
@@ -73,6 +75,8 @@ class Union:
         owners = read_options(options)
         if upper is not None:
             place = None if work is None else os.fspath(work)
+            check_apart([layer for layer in opened if isinstance(layer, str)], os.fspath(upper), place or "")
+            refuse_mounted(os.fspath(upper), place or "")
             self._upper = Upper(os.fspath(upper), place, len(opened), userxattr=userxattr, sync=sync, owners=owners)
         try:
             log = "" if trace is None else os.fspath(trace)

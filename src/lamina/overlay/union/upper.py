@@ -8,26 +8,23 @@ the upper is next opened; links to copied-up files with several names stand in i
 from __future__ import annotations
 
 import errno
-import fcntl
 import itertools
 import os
 import stat
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from lamina.errors import Conflict, InvalidInput
+from lamina.errors import InvalidInput
 from lamina.linux.files import RENAME_EXCHANGE, renameat2
 from lamina.overlay import format as marks
-from lamina.overlay.strange import refuse_strange_marks
+from lamina.overlay.in_use import lock
+from lamina.overlay.strange import refuse_features, refuse_strange_marks
 from lamina.overlay.union.branch import Branch
 from lamina.overlay.union.owners import Owners
 
 _TEMP = b"work"
 INDEX = b"index"
-#: Stands in `work/incompat` while the upper is being merged into a layer: neither the kernel nor we mount it then.
-MERGING = b"lamina-merge"
 
 # mknod of the whiteout device where neither the file system nor the user namespace lets it be made.
 _NO_DEVICES = (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP)
@@ -112,7 +109,7 @@ class Upper:
             except FileExistsError:
                 # The kernel makes them with mode 0, which is closed to an owner without CAP_DAC_OVERRIDE.
                 os.chmod(name, 0o700, dir_fd=self.work.fd)
-        check_features(self.work)
+        refuse_features(self.work.proc)
         self._empty(_TEMP)
 
     def _may_trust(self) -> bool:
@@ -288,38 +285,6 @@ def _rename(old_fd: int, old: bytes, new_fd: int, new: bytes, flags: int) -> Non
 def exchange(upper: Upper, temp: bytes, path: bytes) -> None:
     """Swap an entry of the work directory with one of the upper, atomically."""
     upper.publish(temp, path, RENAME_EXCHANGE)
-
-
-def check_features(work: Branch) -> None:
-    """Raise InvalidInput where the work directory says that this upper cannot be mounted, as the kernel reads it."""
-    try:
-        names = work.names(b"work/incompat")
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    if names:
-        hint = "lamina upper merge … finishes the merge" if names[0] == MERGING else "lamina upper check --repair …"
-        reason = f"it has the mark {os.fsdecode(names[0])!r}, which forbids to mount this upper"
-        raise InvalidInput("use the work directory", os.readlink(f"/proc/self/fd/{work.fd}"), reason, hint)
-
-
-def lock(root: str, *, patience: float = 0.0) -> int:
-    """Take the upper for this process until the descriptor is closed; the kernel would let two mounts damage it.
-
-    Conflict where another union has it, and has not given it free after `patience` seconds.
-    """
-    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    end = time.monotonic() + patience
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if time.monotonic() < end:
-                time.sleep(0.005)
-                continue
-            os.close(fd)
-            hint = "close the other union or unmount it"
-            raise Conflict("write to the upper", root, "it is in use", hint) from error
-        return fd
 
 
 def _beside(root: str) -> str:

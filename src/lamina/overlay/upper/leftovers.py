@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from lamina.errors import shown
 from lamina.overlay import format as marks
-from lamina.overlay.union.upper import INDEX, MERGING
+from lamina.overlay.strange import MERGING
+from lamina.overlay.union.upper import INDEX
 from lamina.overlay.upper.steps import Remove, Step, sync
 from lamina.overlay.upper.stopped import Stopped, raw_marks
 

@@ -15,10 +15,12 @@ from contextlib import suppress
 
 from lamina.errors import Conflict, InvalidInput
 from lamina.overlay.format import REDIRECTS
+from lamina.overlay.in_use import lock
+from lamina.overlay.strange import refuse_features
 from lamina.overlay.union import merge as merged
 from lamina.overlay.union.branch import DT_DIR, join
 from lamina.overlay.union.node import Found, Listing
-from lamina.overlay.union.upper import INDEX, check_features, lock
+from lamina.overlay.union.upper import INDEX
 from lamina.overlay.upper import fold
 from lamina.overlay.upper.flatten import plan_flatten, plan_names
 from lamina.overlay.upper.fold import KINDS, STAGE, Adopt, Erase, FoldStep, Hide, MakeDirectory, Put
@@ -46,7 +48,7 @@ def merge(room: Stopped) -> None:
     low = lock(room.overlay.layers[-1])
     try:
         if not room.is_merging():
-            check_features(room.work)
+            refuse_features(room.work.proc)
             carry_out([*plan_flatten(room), *plan_names(room)], room)
             _write_journal(room, _plan_fold(room))
         carry_out(_read_journal(room), room)

@@ -8,12 +8,13 @@ from types import TracebackType
 from lamina.errors import Conflict, InvalidInput
 from lamina.linux.namespaces import in_first_user_namespace
 from lamina.overlay import format as marks
+from lamina.overlay.in_use import lock, mounts_with
 from lamina.overlay.stack import Overlay
+from lamina.overlay.strange import MERGING
 from lamina.overlay.union import merge
 from lamina.overlay.union.branch import Branch
 from lamina.overlay.union.node import Place
-from lamina.overlay.union.upper import MERGING, Upper, lock
-from lamina.overlay.upper.mounted import mounts_with
+from lamina.overlay.union.upper import Upper
 
 #: Where the journal of a merge stands in the work directory (docs/formats/upper.md).
 JOURNAL = b"work/incompat/" + MERGING

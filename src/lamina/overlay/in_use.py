@@ -1,0 +1,102 @@
+"""Whether an upper is in use: by one of our unions, which holds a lock on it, or in an overlay that the kernel shows.
+
+Mounts are looked for in every mount namespace that the caller may see, by one process of each. One whose upper stands
+in /proc/PID/mountinfo only as a descriptor's name (before Linux 6.13) is not recognised.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+
+from lamina.errors import Conflict
+from lamina.linux.mountinfo import MountPoint, unescape
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Seconds: umount(8) returns before the server of the mount that it took away has ended, and given its upper free.
+PATIENCE = 2.0
+
+
+def refuse_mounted(upper: str, work: str = "") -> None:
+    """Raise Conflict where the kernel shows an overlay that writes to these directories. A missing one is in no use."""
+    for directory, role in ((upper, "upperdir"), (work, "workdir")):
+        if directory and os.path.isdir(directory):
+            for point in mounts_with(directory, (role,)):
+                raise Conflict("write to the upper", upper, f"it is mounted on {point}", f"lamina umount {point}")
+
+
+def refuse_locked(upper: str) -> None:
+    """Raise Conflict where a union of ours writes to the directory, and does not end soon."""
+    if upper and os.path.isdir(upper):
+        os.close(lock(upper, patience=PATIENCE))
+
+
+def lock(root: str, *, patience: float = 0.0) -> int:
+    """Take the upper for this process until the descriptor is closed; the kernel would let two mounts damage it.
+
+    Conflict where another union has it, and has not given it free after `patience` seconds.
+    """
+    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    end = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if time.monotonic() < end:
+                time.sleep(0.005)
+                continue
+            os.close(fd)
+            hint = "close the other union or unmount it"
+            raise Conflict("write to the upper", root, "it is in use", hint) from error
+        return fd
+
+
+def mounts_with(directory: str, roles: tuple[str, ...]) -> Iterator[str]:
+    """Yield where overlays are mounted that use `directory` as one of `roles`: upperdir, workdir, lowerdir."""
+    wanted = os.stat(directory)
+    real = os.path.realpath(directory)
+    for pid in _one_of_each_namespace():
+        try:
+            with open(f"/proc/{pid}/mountinfo", "rb") as file:
+                lines = [line.rstrip(b"\n") for line in file if b" - overlay " in line]
+        except OSError:  # it has ended, or is not ours to see
+            continue
+        for point in map(MountPoint, lines):
+            directories = _directories(point.super_options, roles)
+            if point.fstype == "overlay" and any(_is_same(path, real, wanted, pid) for path in directories):
+                yield point.path
+
+
+def _one_of_each_namespace() -> Iterator[str]:
+    seen = set()
+    for pid in ("self", *filter(str.isdecimal, os.listdir("/proc"))):
+        try:
+            namespace = os.readlink(f"/proc/{pid}/ns/mnt")
+        except PermissionError:  # in a user namespace beside ours: its mounts are told, which namespace it is is not
+            namespace = pid
+        except OSError:
+            continue
+        if namespace not in seen:
+            seen.add(namespace)
+            yield pid
+
+
+def _directories(options: list[str], roles: tuple[str, ...]) -> Iterator[str]:
+    for option in options:
+        name, _, value = option.partition("=")
+        if name.rstrip("+") in roles:
+            text = os.fsdecode(unescape(os.fsencode(value)))
+            yield from text.split(":") if name == "lowerdir" else (text,)
+
+
+def _is_same(path: str, real: str, wanted: os.stat_result, pid: str) -> bool:
+    if path == real:
+        return True
+    try:
+        return os.path.samestat(os.stat(f"/proc/{pid}/root/{path}"), wanted)
+    except OSError:
+        return False

@@ -283,7 +283,7 @@ def _folders(*names: str) -> list[str]:
 
 def _copy_checkout(target: Path) -> None:
     """Copy what is not ignored by git, readable for everybody."""
-    ignored = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "dist")
+    ignored = shutil.ignore_patterns(".[!d]*", "__pycache__", "*.egg-info", "dist")  # .dockerignore belongs to it
     shutil.copytree(CHECKOUT, target, ignore=ignored)
     subprocess.run(["chmod", "-R", "a+rX,go-w", str(target)], check=True)
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "docs" / "tour.md", *sorted((ROOT / "docs" / "guide").glob("*.md"))]
 EXAMPLES = [
     pytest.param(path, marks=pytest.mark.requires("fuse", "fusermount3")) if path.name == "layers.py" else path
-    for path in sorted((ROOT / "examples").glob("*.*"))
+    for path in sorted((ROOT / "examples").glob("*.[ps][yh]"))
 ]
 
 

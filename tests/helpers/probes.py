@@ -97,6 +97,10 @@ def _subuid() -> str:
     return _expect("subuid") or _said(["unshare", "--user", "--map-auto", "--map-root-user", "true"])
 
 
+def _ids() -> str:
+    return _expect("root", "subuid") or ("" if who() == "root" else _subuid())
+
+
 @functools.cache
 def _userns() -> str:
     return _said(["unshare", "--user", "--map-root-user", "true"])
@@ -185,6 +189,15 @@ def _archive() -> str:
     return reason
 
 
+@functools.cache
+def _answers(url: str) -> str:
+    try:
+        with urllib.request.urlopen(url, timeout=10):
+            return ""
+    except (urllib.error.URLError, TimeoutError) as error:
+        return f"{url}: {error}"
+
+
 def _said(argv: list[str]) -> str:
     """Run a program; return nothing if it succeeded, or else what it said."""
     try:
@@ -211,6 +224,7 @@ _PROBES: dict[str, Callable[[], str]] = {
     "root": _root,
     "user": lambda: _expect("subuid", "plain"),
     "subuid": _subuid,
+    "ids": _ids,
     "plain": lambda: _expect("plain"),
     "mapped": lambda: _expect("mapped"),
     "mounts": _mounts,
@@ -225,4 +239,6 @@ _PROBES: dict[str, Callable[[], str]] = {
     "debian": _debian,
     "archive": _archive,
     "atheris": _atheris,
+    "pypi": lambda: _answers("https://pypi.org/simple/pip/"),
+    "npm": lambda: _answers("https://registry.npmjs.org/npm/latest"),
 }

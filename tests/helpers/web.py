@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import BinaryIO
 
 
 @dataclass(slots=True)
@@ -71,16 +73,29 @@ def website() -> Iterator[Site]:
 
 
 class _Files(SimpleHTTPRequestHandler):
+    authorization: str | None = None
+
+    def send_head(self) -> io.BytesIO | BinaryIO | None:
+        if self.authorization and self.headers.get("Authorization") != self.authorization:
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="files"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return None
+        return super().send_head()
+
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class's name
         """Say nothing."""
 
 
 @contextmanager
-def folder_server(directory: Path) -> Iterator[str]:
-    """Serve the files of a directory for a `with` block, and yield the address."""
+def folder_server(directory: Path, *, authorization: str | None = None) -> Iterator[str]:
+    """Serve the files of a directory for a `with` block, to those who send this header, and yield the address."""
+    files = type("_Own", (_Files,), {"authorization": authorization})
 
     def handler(*args: object) -> _Files:
-        return _Files(*args, directory=str(directory))  # type: ignore[arg-type]  # what the server gives
+        served: _Files = files(*args, directory=str(directory))
+        return served
 
     with _serving(handler) as url:  # type: ignore[arg-type]  # it makes a handler
         yield url

@@ -79,9 +79,17 @@ def test_a_wrong_example_is_told(tmp_path: Path) -> None:
 
 
 def test_links_of_the_documentation_lead_somewhere() -> None:
-    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")):
+    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").glob("*.md")):
         for target in links(path.read_text()):
             assert (path.parent / target).exists(), f"{path.relative_to(ROOT)}: {target}"
+
+
+def test_the_examples_are_all_listed() -> None:
+    folder = ROOT / "examples"
+    listed = {folder / target for target in links((folder / "README.md").read_text())}
+    projects = {folder / path.relative_to(folder).parts[0] for path in folder.rglob("Dockerfile")}
+    assert projects == {folder / path.relative_to(folder).parts[0] for path in listed if path.name == "Dockerfile"}
+    assert set(folder.glob("*.[ps][yh]")) <= listed
 
 
 def test_the_index_of_decisions_is_complete() -> None:

@@ -168,7 +168,7 @@ def test_a_base_has_instructions_for_what_is_built_from_it(shared: Lamina) -> No
 def test_with_one_id_a_site_is_served_as_root_only(shared: Lamina) -> None:
     build_site(shared)
     refused = shared("run", "--rm", "example/site:1", status=125)
-    assert "site" in refused.stderr
+    assert "user 10001" in refused.stderr
     assert "hint: " in refused.stderr
     with service(shared, "example/site:1", "-u", "root") as web:
         assert "<h1>Layers</h1>" in web.page("/")

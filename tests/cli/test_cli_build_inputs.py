@@ -16,7 +16,7 @@ import pytest
 
 import lamina as package
 from lamina.build.dockerfile.source import DockerfileError
-from lamina.build.progress import StepEvent
+from lamina.build.stepevent import StepEvent
 from lamina.events import Event
 from lamina.overlay.union.union import Union
 from lamina.tar.zstd import ZstdCompressor

@@ -131,7 +131,8 @@ def test_a_wildcard_may_match_nothing(context: Path) -> None:
 
 def test_a_digest_covers_content_and_mode_and_no_time(context: Path) -> None:
     def digest() -> list[list[str]]:
-        return digest_sources(layers=[str(context)], ignore="", sources=["one"], exclude=[], parents=False)
+        found = digest_sources(layers=[str(context)], ignore="", sources=["one"], exclude=[], parents=False)
+        return found["files"]
 
     before = digest()
     os.utime(context / "one", ns=(5, 5))

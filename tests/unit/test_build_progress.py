@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from lamina.build.progress import Progress, StepEvent
+from lamina.build.progress import Progress
+from lamina.build.stepevent import StepEvent
 from lamina.cli.build_progress import Lines, shown
 from lamina.cli.context import Context
 from lamina.cli.progress import Objects

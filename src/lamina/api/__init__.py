@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from lamina.api.recipe import Recipe
     from lamina.api.store import Store
     from lamina.api.uppers import check_upper, flatten_upper, merge_upper, vacuum_upper
-    from lamina.build.progress import StepEvent
     from lamina.build.recipe import Mount
+    from lamina.build.stepevent import StepEvent
     from lamina.build.verify import Difference
     from lamina.doctor.diagnose import Diagnosis
     from lamina.runtime.spec import Bind, Device, RunOptions, Tmpfs, Ulimit
@@ -35,7 +35,7 @@ _MODULES = {
     "RunOptions": "lamina.runtime.spec",
     "Mount": "lamina.build.recipe",
     "Recipe": "lamina.api.recipe",
-    "StepEvent": "lamina.build.progress",
+    "StepEvent": "lamina.build.stepevent",
     "Store": "lamina.api.store",
     "Tmpfs": "lamina.runtime.spec",
     "Ulimit": "lamina.runtime.spec",

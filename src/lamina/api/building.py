@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,27 +13,25 @@ from lamina.api.image import Image
 from lamina.api.surroundings import now, parse_epoch, source_date_epoch
 from lamina.build.bases import Bases, Finder
 from lamina.build.cachespec import parse_cache_from, parse_cache_to
-from lamina.build.deliver import Delivery, check_places
 from lamina.build.dockerfile.arguments import proxy_environment
 from lamina.build.inputs.gather import Inputs, Surroundings
-from lamina.build.metadata import describe_image
-from lamina.build.output import Output, check_outputs, parse_output
 from lamina.build.progress import Progress
+from lamina.build.remember import Seen, remember
 from lamina.build.solve import build as solve
 from lamina.build.solve import check_input
 from lamina.build.values import BuildOptions
-from lamina.build.verify import Difference, build_again
 from lamina.errors import UsageError
 from lamina.events import ignore
 from lamina.oci.platform import parse_platform, platform_of
-from lamina.oci.reference import parse_name
 from lamina.store.publish import read_manifest, things_of
 from lamina.store.staging import Staging
-from lamina.transfer.save import new_file
 
 if TYPE_CHECKING:
     from lamina.api.store import Store
+    from lamina.build.again import Asked
     from lamina.build.dockerfile.check import Report
+    from lamina.build.output import Output
+    from lamina.build.verify import Difference
     from lamina.events import OnEvent
     from lamina.store.images import ImageRecord
     from lamina.store.layout import Layout
@@ -94,7 +91,8 @@ class BuildKeywords(TypedDict, total=False):
 class Request:
     """A build as it is asked for: what `BuildOptions` does not say. `timestamp` is --timestamp's, in seconds.
 
-    `on_verified`, where it is given, is told what differs when the build is carried out twice.
+    `on_verified`, where it is given, is told what differs when the build is carried out twice. With `asked`, the build
+    leaves a note for the next one (`build.remember`).
     """
 
     dockerfile: str | BinaryIO | None = None
@@ -102,10 +100,13 @@ class Request:
     metadata_file: str = ""
     timestamp: int | None = None
     on_verified: Callable[[list[Difference]], object] | None = None
+    asked: Asked | None = None
 
 
-def build(store: Store, context: str | os.PathLike[str] | BinaryIO, keywords: BuildKeywords) -> Image:
-    """Build an image as `Store.build` is asked to."""
+def build(
+    store: Store, context: str | os.PathLike[str] | BinaryIO, keywords: BuildKeywords, asked: Asked | None
+) -> Image:
+    """Build an image as `Store.build` is asked to; with `asked`, the next one like it finds a note."""
     tag = keywords.get("tag", ())
     no_cache = keywords.get("no_cache", False)
     platform = keywords.get("platform", "")
@@ -134,18 +135,32 @@ def build(store: Store, context: str | os.PathLike[str] | BinaryIO, keywords: Bu
     dockerfile = keywords.get("dockerfile")
     request = Request(
         dockerfile=None if dockerfile is None else _path_or_stream(dockerfile),
-        outputs=tuple(map(parse_output, keywords.get("outputs", ()))),
+        outputs=_outputs(keywords.get("outputs", ())),
         metadata_file=os.fspath(keywords.get("metadata_file", "")),
         timestamp=keywords.get("timestamp"),
         on_verified=keywords.get("on_verified"),
+        asked=asked,
     )
     return _build(store, _path_or_stream(context), options, request, keywords.get("on_event", ignore))
 
 
+def _outputs(texts: Iterable[str]) -> tuple[Output, ...]:
+    given = tuple(texts)
+    if not given:
+        return ()
+    from lamina.build.output import parse_output
+
+    return tuple(map(parse_output, given))
+
+
 def _build(store: Store, context: str | BinaryIO, options: BuildOptions, request: Request, on_event: OnEvent) -> Image:
     """Build an image. `jobs`, `created` and `epoch` are filled in here."""
-    check_outputs(request.outputs)
-    check_places(request.outputs)
+    if request.outputs:
+        from lamina.build.deliver import check_places
+        from lamina.build.output import check_outputs
+
+        check_outputs(request.outputs)
+        check_places(request.outputs)
     options = _dated(options, request)
     stored = [output for output in request.outputs if output.kind in ("image", "docker") and not output.dest]
     named = [name for output in stored for name in output.names]
@@ -156,7 +171,7 @@ def _build(store: Store, context: str | BinaryIO, options: BuildOptions, request
         annotations={**options.annotations, **annotations},
         jobs=options.jobs or max(2, os.cpu_count() or 1),
     )
-    progress = Progress(on_event)
+    progress, seen = Progress(on_event), Seen()
     options = replace(options, no_cache=options.no_cache or request.on_verified is not None)
     machine = platform_of(os.uname().machine)
     with Staging(store.layout) as staging, _inputs(staging, options, progress) as inputs:
@@ -173,6 +188,7 @@ def _build(store: Store, context: str | BinaryIO, options: BuildOptions, request
                 platform=machine,
                 environ=os.environ,
                 progress=progress,
+                seen=seen,
             )
 
         found = Bases(
@@ -184,35 +200,51 @@ def _build(store: Store, context: str | BinaryIO, options: BuildOptions, request
             on_event=progress.pass_on,
         )
         record = carry_out(store.layout, options, found)
+        if request.asked is not None and source.context.root == request.asked.context:
+            remember(staging, request.asked, seen, record, tags=options.tags, bases=found.found, progress=progress)
         if request.on_verified is not None:
+            from lamina.build.verify import build_again
+
             with store.layout.publishing():
                 staging.pin(*things_of(record))
             progress.note("building again, to compare")
             differences = build_again(staging, store.launcher, record, options=options, bases=found, build=carry_out)
             request.on_verified(differences)
     image = Image(store, record, name=options.tags[0] if options.tags else "")
-    manifest = read_manifest(store.layout, record.manifest)
-    names = [parse_name(tag) for tag in options.tags]
-    described = describe_image(manifest, image.config, names)
-    if request.outputs:
-        delivery = Delivery(
-            store.layout,
-            store.launcher,
-            record,
-            names=names,
-            environ=os.environ,
-            stdout=sys.stdout.buffer,
-            say=progress.note,
-        )
-        for output in request.outputs:
-            with progress.step(f"exporting to {output}") if output.dest or output.push else nullcontext():
-                made = delivery.deliver(output)
-            described |= describe_image(made, image.config, names) if made else {}
+    if request.outputs or request.metadata_file:
+        _deliver(image, options.tags, request, progress)
+    return image
+
+
+def _deliver(image: Image, tags: Sequence[str], request: Request, progress: Progress) -> None:
+    """Give the image away as the outputs say, and describe what was made."""
+    from lamina.build.deliver import Delivery
+    from lamina.build.metadata import describe_image
+    from lamina.oci.reference import parse_name
+    from lamina.transfer.save import new_file
+
+    store, record = image.store, image.record
+    names = [parse_name(tag) for tag in tags]
+    described = describe_image(read_manifest(store.layout, record.manifest), image.config, names)
+    delivery = Delivery(
+        store.layout,
+        store.launcher,
+        record,
+        names=names,
+        environ=os.environ,
+        stdout=sys.stdout.buffer,
+        say=progress.note,
+    )
+    for output in request.outputs:
+        with progress.step(f"exporting to {output}") if output.dest or output.push else nullcontext():
+            made = delivery.deliver(output)
+        described |= describe_image(made, image.config, names) if made else {}
     if request.metadata_file:
+        import json
+
         with new_file(request.metadata_file) as fd, open(fd, "w", encoding="utf-8", closefd=False) as file:
             json.dump(described, file, indent=2, sort_keys=True)
             file.write("\n")
-    return image
 
 
 def check(

@@ -363,9 +363,15 @@ class Store:
         the last lines of output for a RUN that fails. What that left is then the image NAME@failed, and what was before
         it NAME@before-failed, NAME being the error's `kept`.
         """
+        from lamina.api.repeating import asked_of, built_before
+
+        asked = asked_of(context, options)
+        known = built_before(self, asked, options) if asked else None
+        if known is not None:
+            return known
         from lamina.api.building import build
 
-        return build(self, context, options)
+        return build(self, context, options, asked)
 
     def verify_build(
         self, context: str | os.PathLike[str] | BinaryIO, **options: Unpack[BuildKeywords]

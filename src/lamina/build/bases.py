@@ -16,9 +16,6 @@ from lamina.oci.platform import Platform, parse_platform
 from lamina.oci.reference import parse_reference
 from lamina.store.images import HOST, ImageRecord, find_image, image_thing
 from lamina.store.publish import things_of
-from lamina.transfer.layout import LayoutSource, directory_files
-from lamina.transfer.pull import pull_image
-from lamina.transfer.take import find_manifest, take_image
 
 if TYPE_CHECKING:
     from lamina.ids.worker import Worker
@@ -67,6 +64,11 @@ class Bases:
         self._lock = threading.Lock()
         self._found: dict[tuple[str | InLayout, str], ImageRecord] = {}
 
+    @property
+    def found(self) -> Mapping[tuple[str | InLayout, str], ImageRecord]:
+        """The images that were asked for so far, by name and platform."""
+        return self._found
+
     def find(self, name: str | InLayout, platform: Platform) -> ImageRecord:
         """Return the image `name` for `platform`. Raises NotFound, and what taking an image raises."""
         with self._lock:  # two stages that begin with one image pull it once
@@ -104,6 +106,9 @@ class Bases:
 
     def _from_layout(self, place: InLayout, platform: Platform) -> ImageRecord:
         """Return an image of a layout; from now on the store has it, without a name."""
+        from lamina.transfer.layout import LayoutSource, directory_files
+        from lamina.transfer.take import find_manifest, take_image
+
         source = LayoutSource(directory_files(place.directory), place.directory)
         manifest = find_manifest(source, source.find(place.name).descriptor, platform)
         record = take_image(self._staging, self._worker, source, manifest, (), task="load", on_event=self._on_event)
@@ -120,6 +125,8 @@ class Bases:
             raise kind("find the image", name, f"{missing.reason}, and {told}", error.hint or missing.hint) from error
 
     def _pulled_image(self, name: str, platform: Platform) -> ImageRecord:
+        from lamina.transfer.pull import pull_image  # and with it all that speaks HTTP
+
         record = pull_image(
             self._staging.layout,
             self._worker,

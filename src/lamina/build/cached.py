@@ -23,13 +23,11 @@ from lamina.oci.descriptor import Descriptor
 from lamina.oci.manifest import parse_any_manifest
 from lamina.store import making
 from lamina.store.steps import StepRecord, find_step, write_step
-from lamina.transfer.content import Source, verified
-from lamina.transfer.layout import LayoutSource, directory_files
-from lamina.transfer.remote import open_for_pull
 
 if TYPE_CHECKING:
     from lamina.ids.worker import Worker
     from lamina.store.staging import Staging
+    from lamina.transfer.content import Source
 
 #: Takes a line for people.
 Say = Callable[[str], None]
@@ -47,6 +45,8 @@ class Elsewhere:
 
     def write_layer(self, diff_id: str, out: Fd) -> None:
         """Write the blob of a layer, checked, to a descriptor."""
+        from lamina.transfer.content import verified
+
         descriptor = self.blobs[diff_id]
         with open(out, "wb", buffering=0, closefd=False) as file:
             for piece in verified(self.source.blob(descriptor), descriptor):
@@ -71,9 +71,13 @@ def open_caches(places: Sequence[CachePlace], environ: Mapping[str, str], say: S
 @contextmanager
 def _open(place: CachePlace, environ: Mapping[str, str], say: Say) -> Iterator[Elsewhere]:
     if place.reference is not None:
+        from lamina.transfer.remote import open_for_pull
+
         with open_for_pull(environ, place.reference, lambda event: say(event.text)) as (repository, manifest):
             yield _read(place, repository, manifest)
         return
+    from lamina.transfer.layout import LayoutSource, directory_files
+
     layout = LayoutSource(directory_files(place.directory), place.directory)
     yield _read(place, layout, layout.find(place.tag).descriptor)
 

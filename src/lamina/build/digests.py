@@ -37,7 +37,7 @@ class Digests:
         if found is None:
             began = time.time_ns()
             found = digest()
-            if _changed(status) + _granularity(status) >= began:
+            if not is_settled(status, began):
                 return found
             self._news = True
         self._used[look] = found
@@ -52,6 +52,11 @@ class Digests:
         with open(temporary, "x", encoding="ascii") as file:
             file.writelines(f"{look} {digest}\n" for look, digest in self._used.items())
         os.rename(temporary, self._path)
+
+
+def is_settled(status: os.stat_result, began: int) -> bool:
+    """Tell whether a file that is read from the time `began` on, and looks like `status`, shows any later change."""
+    return _changed(status) + _granularity(status) < began
 
 
 def _read(path: str) -> dict[str, str]:

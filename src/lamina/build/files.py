@@ -34,17 +34,21 @@ _MAX_LINKS = 40  # as the kernel
 
 def digest_sources(
     *, layers: list[str], ignore: str, sources: list[str], exclude: list[str], parents: bool, table: str = ""
-) -> list[list[str]]:
-    """Return what a COPY would take as [path below the source, mode, digest of type and content], in order.
+) -> dict[str, list[list[str]]]:
+    """Return what a COPY would take: `files` as [path below the source, mode, digest of type and content], in order.
 
+    Beside it `looked_at`: a list of the directories whose names counted, and one of the files that the sources name.
     Neither times nor owners are in it. `ignore` is the text of a .dockerignore, `table` the file where digests are
     remembered (`digests`). Raises InvalidInput for a source that does not exist.
     """
     digests = Digests(table)
     with Union(layers) as tree:
-        found = []
-        for selected in Selection(tree, ignore=ignore, exclude=exclude, parents=parents).of(sources):
+        found, tops = [], []
+        selection = Selection(tree, ignore=ignore, exclude=exclude, parents=parents)
+        for selected in selection.of(sources):
             path = selected.path
+            if selected.follow:
+                tops.append(path)
             status = tree.stat(path, follow_symlinks=selected.follow)
             if stat.S_ISREG(status.st_mode):
                 content = digests.of(status, partial(_digest, tree, path, status))
@@ -52,7 +56,7 @@ def digest_sources(
                 content = _digest(tree, path, status)
             found.append([path, f"{stat.S_IMODE(status.st_mode):04o}", content])
     digests.save()
-    return found
+    return {"files": found, "looked_at": [sorted(selection.listed), tops]}
 
 
 def copy_sources(

@@ -104,6 +104,7 @@ class Finisher:
             record = replace(work.record, layer=layer.name if layer.entries else "")
             write_step(self._staging, record, work.identities)
             done(record, work.identities)
+            step.end(layer.content)
         except BaseException as error:
             step.fail(error)
             raise

@@ -6,8 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lamina.build.configure import with_history
-from lamina.build.squash import squash_layers
-from lamina.build.times import clamp_times
 from lamina.build.values import BuildOptions, State
 from lamina.oci.config import History, ImageConfig
 from lamina.oci.reference import parse_name
@@ -61,6 +59,8 @@ def make_image(
 
 def _squashed(staging: Staging, worker: Worker, state: State, created: int) -> State:
     """Return the state with one layer in place of all those that are not the base image's."""
+    from lamina.build.squash import squash_layers
+
     base, new = state.layers[: state.base_layers], state.layers[state.base_layers :]
     merged = squash_layers(staging, worker, base, new)
     if merged == new:
@@ -80,6 +80,8 @@ def _dated(staging: Staging, worker: Worker, state: State, epoch: int, *, rewrit
     state = replace(state, history=(*base, *new))
     if not rewrite:
         return state
+    from lamina.build.times import clamp_times
+
     below, above = state.layers[: state.base_layers], state.layers[state.base_layers :]
     return replace(state, layers=(*below, *clamp_times(staging, worker, below, above, epoch)))
 

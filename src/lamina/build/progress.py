@@ -9,8 +9,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
+from lamina.build.stepevent import StepEvent
 from lamina.build.values import Stopped
 from lamina.errors import one_line
 from lamina.events import Event, OnEvent
@@ -18,47 +19,18 @@ from lamina.events import Event, OnEvent
 if TYPE_CHECKING:
     from types import TracebackType
 
-#: "started", any number of "output" (a line of its output), "note" (a line about it) and "progress" (bytes), and one of
-#: "done", "cached", "failed" and "canceled" (it was stopped, or another step failed that it needs).
-Status: TypeAlias = Literal["started", "output", "note", "progress", "done", "cached", "failed", "canceled"]
-
-_ENDS = ("done", "cached", "failed", "canceled")
+    from lamina.build.stepevent import Status
 
 
-class StepEvent(Event):
-    """An event of a build. `task` is "build", `subject` the step's title, such as "[web 2/4] RUN make".
+class Ended(NamedTuple):
+    """A step that has ended well; `repeatable` where it would come from the cache if the build were done again."""
 
-    `step` numbers the steps of a build from 1 in the order in which they start; 0 stands for the build as a whole.
-    `stage` is the stage's name, or "stage-N"; `number` and `count` are the step's place among those of its stage (0
-    where it belongs to none). `time` are seconds since the build began. `size` are the bytes of the files in the layer
-    that a step made. `text` is the line of "output" and "note", and the reason of "failed". `finished` marks the end.
-    """
-
-    __slots__ = ("step", "stage", "number", "count", "status", "time", "size")
-
-    def __init__(
-        self,
-        subject: str,
-        status: Status,
-        *,
-        step: int,
-        stage: str = "",
-        number: int = 0,
-        count: int = 0,
-        time: float = 0.0,
-        size: int = 0,
-        done: int = 0,
-        total: int = 0,
-        text: str = "",
-    ) -> None:
-        super().__init__("build", subject, done=done, total=total, text=text, finished=status in _ENDS)
-        self.step = step
-        self.stage = stage
-        self.number = number
-        self.count = count
-        self.status: Status = status
-        self.time = time
-        self.size = size
+    number: int
+    title: str
+    stage: str
+    place: int
+    places: int
+    repeatable: bool
 
 
 class Progress:
@@ -71,6 +43,8 @@ class Progress:
         self._lock = threading.Lock()
         self._steps = 0
         self._failures: list[BaseException] = []
+        self.ended: list[Ended] = []
+        self.notes: list[str] = []
 
     def step(self, title: str, *, stage: str = "", number: int = 0, count: int = 0) -> Step:
         """Return a step, which starts and ends with its `with` block.
@@ -85,6 +59,7 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Report a line about the build as a whole."""
+        self.notes.append(text)
         self.emit(StepEvent("build", "note", step=0, text=text))
 
     def emit(self, event: StepEvent) -> None:
@@ -160,6 +135,9 @@ class Step:
 
     def end(self, size: int) -> None:
         """Report the end of a step whose layer holds `size` bytes of files."""
+        repeatable = self._cached or self._deferred
+        place = (self._identity, self.title, self._stage, self._number, self._count)
+        self._progress.ended.append(Ended(*place, repeatable))
         self._emit("cached" if self._cached else "done", size=size)
 
     def cached(self) -> None:

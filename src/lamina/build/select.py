@@ -36,6 +36,7 @@ class Selection:
         self._ignore = parse_ignore(ignore) if ignore else None
         self._exclude = exclude_matcher(exclude)
         self._parents = parents
+        self.listed: set[str] = set()  # directories whose lists of names counted
 
     def of(self, sources: list[str]) -> Iterator[Selected]:
         """Yield all that the sources name, directories before what is in them.
@@ -61,9 +62,11 @@ class Selection:
 
     def _expand(self, pattern: str) -> Iterator[str]:
         """Yield the names that match, segment by segment; one without wildcards matches itself."""
-        found = [""]
+        found, wild = [""], False
         for segment in pattern.split("/") if pattern else ():
             following: list[str] = []
+            wild = wild or _has_wildcard(segment)
+            self.listed.update("/" + directory for directory in found if wild)
             for directory in found:
                 if not _has_wildcard(segment):
                     path = posixpath.join(directory, segment)
@@ -92,6 +95,7 @@ class Selection:
 
     def _walk_below(self, directory: str, below: int, place: str, matched: Matched) -> Iterator[Selected]:
         """Yield what is in a directory; paths without their first `below` characters are what --exclude judges."""
+        self.listed.add("/" + directory)
         for name in sorted(self._tree.listdir("/" + directory)):
             path = f"{directory}/{name}" if directory else name
             if self._exclude.matches(path[below:]):

@@ -13,18 +13,13 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from lamina.build.cached import StepCache, open_caches
-from lamina.build.cacheexport import export_caches
-from lamina.build.cachemounts import unpack_mounts
 from lamina.build.context import Context, Input
 from lamina.build.dockerfile.arguments import global_arguments, platform_arguments
-from lamina.build.dockerfile.check import Facts, Report, check
-from lamina.build.dockerfile.ignore import parse_ignore
 from lamina.build.dockerfile.instructions import Dockerfile, Stage
 from lamina.build.dockerfile.parse import parse
 from lamina.build.dockerfile.rules import Settings, parse_settings, settings_of
 from lamina.build.dockerfile.source import NOWHERE, DockerfileError, Position
 from lamina.build.dockerfile.stages import target_stage
-from lamina.build.failure import keep_failure
 from lamina.build.graph import Graph
 from lamina.build.image import make_image
 from lamina.build.inputs.gather import Inputs
@@ -37,6 +32,8 @@ from lamina.store.steps import StepRecord, find_step
 
 if TYPE_CHECKING:
     from lamina.build.bases import Finder
+    from lamina.build.dockerfile.check import Report
+    from lamina.build.remember import Seen
     from lamina.ids.worker import Helper
     from lamina.oci.platform import Platform
     from lamina.store.images import ImageRecord
@@ -62,11 +59,12 @@ def build(
     platform: Platform,
     environ: Mapping[str, str],
     progress: Progress,
+    seen: Seen,
 ) -> ImageRecord:
     """Build the image that a Dockerfile describes, name it, and return its record.
 
-    What `bases` finds has to be in the store of `layout`. Raises DockerfileError, BuildError, and what the parts raise;
-    no image is made then.
+    What `bases` finds has to be in the store of `layout`; `seen` notes what is looked at. Raises DockerfileError,
+    BuildError, and what the parts raise; no image is made then.
     """
     dockerfile = parse(source.dockerfile, source.name)
     target = target_stage(dockerfile, options.target)
@@ -75,14 +73,19 @@ def build(
     elsewhere_opened = open_caches(options.cache_from, environ, progress.note)
     with Staging(layout) as staging, elsewhere_opened as elsewhere:
         cache = StepCache(staging, worker, elsewhere)
-        unpack_mounts(staging, worker, elsewhere, progress.note)
+        if elsewhere:
+            from lamina.build.cachemounts import unpack_mounts
+
+            unpack_mounts(staging, worker, elsewhere, progress.note)
         running = Build(
-            staging, worker, dockerfile, target, source.context, inputs, options, platform, cache, bases, progress
+            staging, worker, dockerfile, target, source.context, inputs, options, platform, cache, bases, progress, seen
         )
         state = running.run()
         with progress.step("exporting to image"):
             image = make_image(staging, worker, state, options, state.platform or platform)
         if options.cache_to:
+            from lamina.build.cacheexport import export_caches
+
             with progress.step("exporting cache") as step:
                 targets = options.cache_to
                 export_caches(staging, worker, cache, state.steps, targets, environ=environ, say=step.note)
@@ -99,6 +102,9 @@ def check_input(source: Input, options: BuildOptions, platform: Platform) -> Rep
 def _check(
     dockerfile: Dockerfile, target: Stage, context: Context, options: BuildOptions, platform: Platform
 ) -> Report:
+    from lamina.build.dockerfile.check import Facts, check
+    from lamina.build.dockerfile.ignore import parse_ignore
+
     facts = Facts(
         predefined=platform_arguments(platform, options.platform or platform, target.name),
         build_args=options.args,
@@ -140,6 +146,7 @@ class Build:
         cache: StepCache,
         bases: Finder,
         progress: Progress,
+        seen: Seen,
     ) -> None:
         self.layout = staging.layout
         self.worker = worker
@@ -160,6 +167,7 @@ class Build:
         self._stopping = threading.Event()
         self._made: set[str] = set()
         self.progress = progress
+        self.seen = seen
 
     def run(self) -> State:
         """Run the stages, and return the target's state."""
@@ -224,6 +232,8 @@ class Build:
 
     def keep_failure(self, state: State, error: BuildError, key: str, directory: str) -> BuildError:
         """Keep what a failed step left, and return the error with the name of that."""
+        from lamina.build.failure import keep_failure
+
         kept = keep_failure(
             self.staging,
             self.worker,

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
+    from lamina.build.remember import Seen
     from lamina.ids.worker import Helper
     from lamina.oci.platform import Platform
     from lamina.store.layout import Layout
@@ -55,6 +56,7 @@ class Surroundings(Protocol):
     machine: Platform
     escape: str
     progress: Progress
+    seen: Seen
     global_values: dict[str, str]
 
     def base_image(self, stage: Stage) -> str | None: ...
@@ -168,6 +170,7 @@ class StageBuilder:
             if resumed or has_upper(self.layout, key.text):
                 known, key = resumed, key.resumed()
         state = self._take_known(state, operation, known) if known else self._make(state, operation, key, plain)
+        self._build.seen.step(key.text)
         return replace(state, below=key.text, steps=(*state.steps, key.text))
 
     def _find(self, key: Key, operation: Operation) -> StepRecord | None:
@@ -261,14 +264,19 @@ class StageBuilder:
                 raise at(operation.step, str(error)) from error
             except OSError as error:  # a link that leads nowhere, a file that goes away
                 raise at(operation.step, f"cannot read {error.filename}: {error.strerror}") from error
-            for path, mode, content in found:
+            if take.from_ is None:
+                self._build.seen.files([path for path, _, _ in found["files"]], [])
+                self._build.seen.files(*found["looked_at"])
+            for path, mode, content in found["files"]:
                 name = path.lstrip("/") or "."
                 parts += [(f"mode of {name}", mode), (f"contents of {name}", content)]
         if isinstance(operation, CopyOp):
             parts += remote_parts(self.inputs, operation, self.progress)
+            if operation.remotes:
+                self._build.seen.elsewhere()
         return parts
 
-    def _digest_call(self, take: Take, tree: Tree) -> Callable[..., list[list[str]]]:
+    def _digest_call(self, take: Take, tree: Tree) -> Callable[..., dict[str, list[list[str]]]]:
         """Return what calls a function where the files can be read: the caller's own need no helper process."""
         own = take.from_ is None and not tree.layers[0].startswith(f"{self.layout.root}/")
         if own or self.layout.ids.kind == "host":
@@ -295,5 +303,5 @@ def _first_line(instruction: Instruction) -> str:
     return instruction.text.partition("\n")[0]
 
 
-def _call_here(function: Callable[..., list[list[str]]], **arguments: object) -> list[list[str]]:
+def _call_here(function: Callable[..., dict[str, list[list[str]]]], **arguments: object) -> dict[str, list[list[str]]]:
     return function(**arguments)

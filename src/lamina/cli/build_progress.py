@@ -6,9 +6,7 @@ it ended. The output of steps is foreign: sequences that drive a terminal are ta
 
 from __future__ import annotations
 
-import re
-
-from lamina.build.progress import StepEvent
+from lamina.build.stepevent import StepEvent
 from lamina.cli.progress import Objects
 from lamina.cli.text import size
 from lamina.errors import one_line
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
 
 
 # CSI and OSC sequences, and the two-character escapes (ECMA-48).
-_SEQUENCES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
+_SEQUENCES = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])"
 
 
 def make_display(context: Context, form: str) -> Display:
@@ -40,7 +38,11 @@ def make_display(context: Context, form: str) -> Display:
 def shown(line: str) -> str:
     """Return a line of a step's output as a terminal may have it: of what overwrites itself, the last state."""
     last = next((part for part in reversed(line.split("\r")) if part), "")
-    return one_line(_SEQUENCES.sub("", last).expandtabs())
+    if "\x1b" in last:
+        import re  # not needed where everything comes from the cache
+
+        last = re.sub(_SEQUENCES, "", last)
+    return one_line(last.expandtabs())
 
 
 class Quiet:

@@ -10,7 +10,7 @@ import os
 import threading
 from time import monotonic
 
-from lamina.build.progress import StepEvent
+from lamina.build.stepevent import StepEvent
 from lamina.cli.build_progress import shown
 from lamina.cli.text import cells, cut, pad, size
 from lamina.errors import one_line

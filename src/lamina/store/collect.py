@@ -221,7 +221,7 @@ class _Taking:
         if "cache" not in self._kinds:
             return
         alone = len(list_directory(self._layout.path("staging"))) - len(self._dead) <= 1
-        for folder in ("steps", "last", "digests", *(["cache"] if alone else [])):
+        for folder in ("steps", "last", "digests", "whole", *(["cache"] if alone else [])):
             for name in list_directory(self._layout.path("build", folder)):
                 thing = f"build/{folder}/{name}"
                 yield self._moment(thing), partial(self._take_cached, thing, name)

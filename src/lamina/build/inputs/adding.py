@@ -10,13 +10,13 @@ from lamina.build.dockerfile.instructions import Add
 from lamina.build.dockerfile.source import DockerfileError, Word
 from lamina.build.inputs.gather import Inputs
 from lamina.build.inputs.names import is_commit, parse_git
-from lamina.build.inputs.web import Checksum, parse_checksum
 from lamina.build.keys import Part
 from lamina.build.progress import Step
 from lamina.build.values import Tree
 from lamina.errors import InvalidInput, LaminaError
 
 if TYPE_CHECKING:
+    from lamina.build.inputs.web import Checksum
     from lamina.build.ops import CopyOp
 
 
@@ -56,6 +56,8 @@ def _expected(operation: CopyOp, source: Word) -> tuple[Checksum | None, str]:
     if not isinstance(add, Add) or add.checksum is None:
         return None, ""
     if parse_git(source.text) is None:
+        from lamina.build.inputs.web import parse_checksum
+
         try:
             return parse_checksum(add.checksum.text), ""
         except InvalidInput as error:

@@ -12,7 +12,7 @@ import shutil
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import BinaryIO, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from lamina.build.context import (
     Context,
@@ -23,16 +23,17 @@ from lamina.build.context import (
     open_directory,
     read_stream,
 )
-from lamina.build.inputs.archive import keep_archive
-from lamina.build.inputs.git import Git
 from lamina.build.inputs.names import GitRemote, is_web, parse_git, with_fragment, without_secrets
-from lamina.build.inputs.web import Checksum, Web
 from lamina.build.keys import Part
 from lamina.build.progress import Progress, Step
 from lamina.build.values import Tree
 from lamina.errors import InvalidInput, NotFound
 from lamina.overlay.union.union import Union
 from lamina.store.staging import Staging
+
+if TYPE_CHECKING:
+    from lamina.build.inputs.git import Git
+    from lamina.build.inputs.web import Checksum, Web
 
 _Made = TypeVar("_Made")
 _HOST_OWNER = "0:0"  # of what comes from a directory or a repository: who owns it there means nothing inside
@@ -55,7 +56,7 @@ class Inputs:
         self._staging = staging
         self._progress = progress
         self._surroundings = surroundings
-        self._web = Web(staging, surroundings.environ)
+        self._fetcher: Web | None = None
         self._directories: list[str] = []
         self._made: dict[tuple[object, ...], object] = {}
         self._locks: dict[tuple[object, ...], threading.Lock] = {}
@@ -65,7 +66,8 @@ class Inputs:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._web.__exit__()
+        if self._fetcher is not None:
+            self._fetcher.__exit__()
         for directory in self._directories:
             shutil.rmtree(directory, ignore_errors=True)
 
@@ -206,12 +208,26 @@ class Inputs:
         return self._once((remote,), lambda: self._git(step).resolve(remote))
 
     def _git(self, step: Step) -> Git:
+        from lamina.build.inputs.git import Git
+
         return Git(self._surroundings.environ, self._surroundings.secrets, step.output)
 
     # What all of them share
 
+    @property
+    def _web(self) -> Web:
+        """What fetches, made when something is to be fetched: it loads all that speaks HTTP."""
+        with self._lock:
+            if self._fetcher is None:
+                from lamina.build.inputs.web import Web
+
+                self._fetcher = Web(self._staging, self._surroundings.environ)
+            return self._fetcher
+
     def _keep(self, stream: BinaryIO, what: str) -> str | bytes:
         """Keep an archive and return its path, or the bytes of what is none."""
+        from lamina.build.inputs.archive import keep_archive
+
         path = self._staging.new_path()
         try:
             fd = stream.fileno()

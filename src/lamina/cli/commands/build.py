@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from lamina.cli.options import CHOICE, LIST, OPTIONAL, TEXT, Command, Option, Positional, usage_error
+from lamina.errors import LaminaError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,11 +19,7 @@ if TYPE_CHECKING:
 
 
 def _run(context: Context, arguments: Arguments) -> int:
-    from lamina.build.dockerfile.source import DockerfileError
-    from lamina.build.output import parse_output
-    from lamina.build.values import BuildError
     from lamina.cli.build_progress import make_display
-    from lamina.cli.run_options import parse_add_host
 
     environ = context.environ
     form = arguments.text("progress") or "auto"
@@ -43,7 +40,7 @@ def _run(context: Context, arguments: Arguments) -> int:
                 labels=_pairs(arguments.texts("label"), {}),
                 secrets=dict(_secret(text, os.getcwd(), environ) for text in arguments.texts("secret")),
                 ssh=dict(_agent(text, environ.get("SSH_AUTH_SOCK", "")) for text in arguments.texts("ssh")),
-                add_hosts=[parse_add_host(text) for text in arguments.texts("add-host")],
+                add_hosts=_hosts(arguments),
                 network=arguments.text("network") or "host",
                 no_cache=_no_cache(arguments),
                 platform=arguments.text("platform"),
@@ -61,25 +58,41 @@ def _run(context: Context, arguments: Arguments) -> int:
                 on_verified=differences.extend if verify else None,
                 on_event=on_event,
             )
-    except DockerfileError as error:
-        if error.excerpt:
-            context.err.write(error.excerpt + "\n")
-        raise
-    except BuildError as error:
-        if form == "quiet":
-            context.err.writelines(f"{line}\n" for line in error.output)
-        if arguments.flag("shell-on-fail") and error.kept:
-            _open_shell(context, error)
+    except LaminaError as error:
+        _explain(context, arguments, error, quiet=form == "quiet")
         raise
     iid_file = arguments.text("iidfile")
     if iid_file:
         with open(iid_file, "w", encoding="ascii") as file:
             file.write(image.id)
-    if not any(parse_output(text).to_stdout for text in outputs):
+    if not _is_stdout_taken(outputs):
         context.print(image.id)
     if verify:
         _print_differences(context, differences)
     return 1 if differences else 0
+
+
+def _explain(context: Context, arguments: Arguments, error: LaminaError, *, quiet: bool) -> None:
+    """Show what an error has beside its line: the lines of the Dockerfile, the command's output, a shell."""
+    from lamina.build.dockerfile.source import DockerfileError
+    from lamina.build.values import BuildError
+
+    if isinstance(error, DockerfileError) and error.excerpt:
+        context.err.write(error.excerpt + "\n")
+    if isinstance(error, BuildError):
+        if quiet:
+            context.err.writelines(f"{line}\n" for line in error.output)
+        if arguments.flag("shell-on-fail") and error.kept:
+            _open_shell(context, error)
+
+
+def _hosts(arguments: Arguments) -> list[tuple[str, str]]:
+    texts = arguments.texts("add-host")
+    if not texts:
+        return []
+    from lamina.cli.run_options import parse_add_host
+
+    return [parse_add_host(text) for text in texts]
 
 
 def _print_differences(context: Context, differences: list[Difference]) -> None:
@@ -152,13 +165,21 @@ def _pairs(texts: list[str], environ: Mapping[str, str]) -> dict[str, str]:
 
 def _outputs(context: Context, arguments: Arguments) -> list[str]:
     """Return the texts of --output, and what --push adds to them."""
-    from lamina.build.output import parse_output
-    from lamina.cli.transferring import binary_output
-
     outputs = arguments.texts("output")
-    if any(parse_output(text).to_stdout for text in outputs):
+    if _is_stdout_taken(outputs):
+        from lamina.cli.transferring import binary_output
+
         binary_output(context)
     return [*outputs, "type=registry"] if arguments.flag("push") else outputs
+
+
+def _is_stdout_taken(outputs: list[str]) -> bool:
+    """Tell whether one of the outputs goes to standard output."""
+    if not outputs:
+        return False
+    from lamina.build.output import parse_output
+
+    return any(parse_output(text).to_stdout for text in outputs)
 
 
 def _no_cache(arguments: Arguments) -> bool | list[str]:

@@ -133,8 +133,9 @@ class Finisher:
         """Wait for what is under way, and remove what the steps left."""
         if self._pool is not None:
             self._pool.shutdown()
-        while self._directories:
-            self._worker.call(jobs.remove_tree, path=self._directories.pop())
+        directories, self._directories = self._directories, []
+        if directories:
+            self._worker.call(jobs.remove_trees, paths=directories)
 
     def _take(self, record: StepRecord) -> StepRecord:
         if record.layer:

@@ -43,7 +43,8 @@ if TYPE_CHECKING:
 #: What steps need where they are carried out: imported there once, not by each.
 _MODULES = ("lamina.build.files", "lamina.layer.capture", "lamina.layer.remove", "lamina.runtime.launch")
 
-_CAPTURE, _REMOVAL = "lamina.layer.jobs:capture_layer", "lamina.layer.jobs:remove_tree"
+_CAPTURE = "lamina.layer.jobs:capture_layer"
+_REMOVALS = ("lamina.layer.jobs:remove_tree", "lamina.layer.jobs:remove_trees")
 _GRACE = 0.7  # seconds that layers of finished steps have to be made when a build is stopped
 _AGAIN = 0.05  # seconds after which a call that was on its way is looked for again
 
@@ -204,7 +205,7 @@ class Build:
         deadline = time.monotonic() + _GRACE
         while pending := wait(pending, timeout=0).not_done:
             in_time = time.monotonic() < deadline
-            self.worker.end_calls(but=(_REMOVAL, _CAPTURE) if in_time else (_REMOVAL,))
+            self.worker.end_calls(but=(*_REMOVALS, _CAPTURE) if in_time else _REMOVALS)
             wait(pending, timeout=_AGAIN)
 
     # What stages ask for

@@ -181,6 +181,18 @@ def remove_tree(*, path: str) -> None:
     remove.remove_tree(path)
 
 
+def remove_trees(*, paths: list[str]) -> None:
+    """Remove each of `paths` as `remove_tree` does; what one raises keeps the others from nothing."""
+    failure: OSError | None = None
+    for path in paths:
+        try:
+            remove_tree(path=path)
+        except OSError as error:
+            failure = failure or error
+    if failure is not None:
+        raise failure
+
+
 def _uppers(uppers: list[list[str]]) -> list[tuple[bytes, str]]:
     return [(os.fsencode(prefix).strip(b"/"), directory) for prefix, directory in uppers]
 

@@ -13,6 +13,7 @@ import pytest
 from lamina.linux.fuse import fusermount_unmount
 from lamina.overlay.fuse.start import start
 from lamina.overlay.stack import Overlay
+from lamina.overlay.union.union import Union
 
 pytestmark = pytest.mark.requires("user", "fuse")
 
@@ -84,6 +85,7 @@ import json, subprocess, sys
 from lamina.linux.mount import umount2
 from lamina.overlay.fuse.start import start
 from lamina.overlay.stack import Overlay
+from lamina.overlay.union.union import Union
 overlay, target, work = Overlay(**json.loads(sys.argv[1])), sys.argv[2], sys.argv[3]
 server = start(overlay, target, allow_other=True)
 status = subprocess.run([sys.executable, "-c", work, target]).returncode
@@ -105,3 +107,82 @@ def test_in_a_user_namespace(scratch: Path) -> None:
     )
     assert (done.stdout, done.stderr) == ("done True\n", "")
     _check(scratch)
+
+
+def _prepare_closed(folder: Path) -> None:
+    for name in ("closed", "hollow", "other"):
+        (folder / name).mkdir(parents=True)
+    (folder / "closed/file").write_text("old")
+    (folder / "read-only").write_text("old")
+    os.setxattr(folder / "read-only", "user.kept", b"value")
+    os.link(folder / "read-only", folder / "twin")
+    for name, mode in {"read-only": 0o444, "closed": 0o555, "hollow": 0o555}.items():
+        (folder / name).chmod(mode)
+
+
+_CALLS = """
+import errno, os, stat, sys
+def told(name, *arguments):
+    try:
+        return getattr(os, name)(*arguments)
+    except OSError as error:
+        return errno.errorcode[error.errno]
+os.chdir(sys.argv[1])
+numbers = [os.stat(name).st_ino for name in ("read-only", "closed")]
+print(told("chmod", "read-only", 0o400), told("getxattr", "twin", "user.kept"), os.stat("twin").st_nlink)
+with open("closed/file", "a") as file:
+    file.write(" and new")
+print(open("closed/file").read(), oct(os.stat("closed").st_mode))
+print(told("unlink", "closed/file"), told("mkdir", "closed/made"), told("rename", "closed", "other/moved"))
+print(told("rename", "closed", "moved"), told("listdir", "moved"), told("chmod", "moved", 0o500))
+print(told("rmdir", "hollow"), told("mkdir", "hollow", 0o500), told("listdir", "hollow"))
+print(told("unlink", "twin"), os.stat("read-only").st_nlink, told("rename", "read-only", "other/read-only"))
+print(numbers == [os.stat(name).st_ino for name in ("other/read-only", "moved")])
+for name in ("moved", "hollow"):
+    os.chmod(name, 0o755)
+"""
+
+
+@pytest.mark.requires("fusermount3")
+def test_closed_modes_refuse_what_they_refuse_anywhere(scratch: Path) -> None:
+    for name in ("plain", "lower", "upper", "work", "merged"):
+        (scratch / name).mkdir()
+    for name in ("plain", "lower"):
+        _prepare_closed(scratch / name)
+    said = []
+    overlay = Overlay([str(scratch / "lower")], upper=str(scratch / "upper"), work=str(scratch / "work"))
+    server = start(overlay, str(scratch / "merged"))
+    try:
+        for name in ("plain", "merged"):
+            argv = [sys.executable, "-c", _CALLS, str(scratch / name)]
+            said.append(subprocess.run(argv, capture_output=True, text=True, check=False))
+    finally:
+        fusermount_unmount(str(scratch / "merged"))
+        assert server.wait_end() == 0
+        for name in ("closed", "hollow"):
+            (scratch / "lower" / name).chmod(0o755)
+    plain, ours = ((done.stdout, done.stderr) for done in said)
+    assert ours == plain
+    assert plain[1] == "" and plain[0].endswith("True\n")
+
+
+def test_closed_modes_in_the_process(scratch: Path) -> None:
+    for name in ("lower", "upper", "work"):
+        (scratch / name).mkdir()
+    _prepare_closed(scratch / "lower")
+    with Union([scratch / "lower"], upper=scratch / "upper", work=scratch / "work", sync=False) as union:
+        number = union.stat("twin").st_ino
+        union.chmod("read-only", 0o400)
+        assert union.getxattr("twin", "user.kept") == b"value"
+        union.write_text("closed/file", "new")
+        with pytest.raises(PermissionError):
+            union.unlink("closed/file")
+        union.rename("closed", "moved")
+        union.rmdir("hollow")
+        union.mkdir("hollow", 0o500)
+    with Union([scratch / "lower"], upper=scratch / "upper", work=scratch / "work", sync=False) as union:
+        assert union.stat("twin").st_ino == number and union.stat("twin").st_mode & 0o777 == 0o400
+        assert union.read_text("moved/file") == "new" and union.listdir("hollow") == []
+        assert union.stat("moved").st_mode & 0o777 == 0o555
+        union.chmod("moved", 0o755)
+    (scratch / "lower/closed").chmod(0o755)

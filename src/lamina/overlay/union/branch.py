@@ -198,6 +198,7 @@ class Branch:
                         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                             raise
                         above = pending[-1]
+                        os.chmod(name, 0o700, dir_fd=fd)  # else its owner might not list and empty it
                         pending += [join(above, below) for below in self.names(above)]
                         continue
             pending.pop()

@@ -15,6 +15,7 @@ from contextlib import suppress
 
 from lamina.overlay.format import is_mark
 from lamina.overlay.union.branch import DT_LNK, DT_REG, join
+from lamina.overlay.union.lend import lend
 from lamina.overlay.union.lower import Lower
 from lamina.overlay.union.node import UPPER, Directory, Node, Pin
 from lamina.overlay.union.tree import Tree, failed
@@ -138,14 +139,16 @@ class CopyUp:
         own = work.stat(temp)
         if (own.st_uid, own.st_gid) != (st.st_uid, st.st_gid):
             self._upper.owners.chown(work.fd, temp, st.st_uid, st.st_gid)
-        if not stat.S_ISLNK(st.st_mode):
-            self._upper.owners.chmod(work.fd, temp, stat.S_IMODE(st.st_mode))
         _copy_xattrs(branch, path, work.proc + temp, lenient=branch.foreign)
         indexed = stat.S_ISDIR(st.st_mode) or st.st_nlink == 1 or self._upper.indexed
         origin = self._tree.numbers.origin(branch, path) if indexed else b""
         if origin:
             with suppress(OSError):  # user.* is refused on symbolic links and devices: the number then changes
                 self._upper.set_mark(work, temp, b"origin", origin)
+        if not stat.S_ISLNK(
+            st.st_mode
+        ):  # after the attributes, which a closed mode would refuse; an ACL agrees with it
+            self._upper.owners.chmod(work.fd, temp, stat.S_IMODE(st.st_mode))
         os.utime(temp, ns=(st.st_atime_ns, st.st_mtime_ns), dir_fd=work.fd, follow_symlinks=False)
 
     def _publish(self, node: Node, temp: bytes) -> None:
@@ -154,7 +157,7 @@ class CopyUp:
         path = parent.upper_path()
         times = self._upper.branch.stat(path)
         self._mark_impure(parent)
-        self._upper.publish(temp, join(path, node.name))
+        self._upper.publish(temp, join(path, node.name), into=path)
         self._tree.listing(parent).covered.add(node.name)
         self.restore_times(path, times)
 
@@ -198,7 +201,7 @@ class CopyUp:
         path = parent.upper_path()
         links = upper.indexed_nlink(node.index, upper.work.stat(node.index))
         times = upper.branch.stat(path)
-        upper.link(upper.work, node.index, upper.branch, join(path, name))
+        lend(lambda: upper.link(upper.work, node.index, upper.branch, join(path, name)), (upper.branch, path))
         upper.set_indexed_nlink(node.index, links)
         self._tree.listing(parent).covered.add(name)
         self.restore_times(path, times)

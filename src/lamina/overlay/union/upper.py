@@ -21,6 +21,7 @@ from lamina.overlay import format as marks
 from lamina.overlay.in_use import lock
 from lamina.overlay.strange import refuse_features, refuse_strange_marks
 from lamina.overlay.union.branch import Branch
+from lamina.overlay.union.lend import lend
 from lamina.overlay.union.owners import Owners
 
 _TEMP = b"work"
@@ -125,10 +126,22 @@ class Upper:
         """Return a free path in the work directory."""
         return b"%b/#%x" % (_TEMP, next(self._counter))
 
-    def publish(self, temp: bytes, path: bytes, flags: int = 0) -> None:
-        """Rename `temp` of the work directory to `path` of the upper: renameat2(2)."""
-        with self.branch.near(path) as (fd, name):
-            _rename(self.work.fd, temp, fd, name, flags)
+    def publish(self, temp: bytes, path: bytes, flags: int = 0, *, into: bytes | None = None) -> None:
+        """Rename `temp` of the work directory to `path` of the upper: renameat2(2).
+
+        Whether its directory may be written to is the caller's to know, but for a copy-up `into` a directory of ours.
+        """
+
+        def rename() -> None:
+            with self.branch.near(path) as (fd, name):
+                _rename(self.work.fd, temp, fd, name, flags)
+
+        entries = [(self.work, temp)]
+        if flags & RENAME_EXCHANGE:
+            entries.append((self.branch, path))
+        if into is not None:
+            entries.append((self.branch, into))
+        lend(rename, *entries)
 
     def move(self, old: bytes, new: bytes, flags: int = 0) -> None:
         """Rename within the upper: renameat2(2)."""
@@ -240,7 +253,7 @@ class Upper:
 
     def set_mark(self, branch: Branch, path: bytes, mark: bytes, value: bytes) -> None:
         """Set `overlay.MARK` of an entry."""
-        self.set_xattr(branch, path, self.space.encode() + mark, value)
+        lend(lambda: self.set_xattr(branch, path, self.space.encode() + mark, value), (branch, path))
 
     def remove_mark(self, branch: Branch, path: bytes, mark: bytes) -> None:
         """Remove `overlay.MARK` of an entry; its absence is accepted."""

@@ -18,6 +18,7 @@ from lamina.overlay.union import make
 from lamina.overlay.union.branch import DT_DIR, DT_LNK, join
 from lamina.overlay.union.copy_up import CopyUp
 from lamina.overlay.union.detach import detach
+from lamina.overlay.union.lend import lend
 from lamina.overlay.union.make import Spec
 from lamina.overlay.union.node import UPPER, Directory, Node, Pin
 from lamina.overlay.union.tree import Tree, failed
@@ -238,7 +239,8 @@ class Writer:
                     raise
                 # Nothing but marks is left in it.
                 temp = self._upper.temp()
-                os.rename(name, temp, src_dir_fd=fd, dst_dir_fd=self._upper.work.fd)
+                work = self._upper.work.fd
+                lend(lambda: os.rename(name, temp, src_dir_fd=fd, dst_dir_fd=work), (self._upper.branch, path))
                 self._upper.discard(temp)
 
     def _replace_by_whiteout(self, parent: Directory, name: bytes, *, is_directory: bool) -> None:

@@ -76,7 +76,8 @@ class Store:
             from lamina.ids.worker import Helper
 
             self._launcher = Helper(self.ids)
-            self._launcher.load("lamina.runtime.launch", "lamina.layer.remove")  # of every start, and every end
+            # Of every start: it loads the last itself while it waits, for those who started in their own process.
+            self._launcher.load("lamina.runtime.launch", "lamina.events", "lamina.store.discard")
         return self._launcher
 
     def close(self) -> None:

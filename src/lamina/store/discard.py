@@ -6,6 +6,7 @@ import os
 
 from lamina.errors import NotFound
 from lamina.layer import jobs
+from lamina.layer.remove import remove_tree
 from lamina.store.containers import hold_container, take_away
 from lamina.store.files import sync_directory
 from lamina.store.staging import Staging
@@ -36,4 +37,12 @@ def remove_container(layout: Layout, worker: Worker, record: ContainerRecord, *,
         finally:
             os.close(held)
         if moved is not None:
-            worker.call(jobs.remove_tree, path=moved)
+            _remove(worker, moved)
+
+
+def _remove(worker: Worker, path: str) -> None:
+    """Remove a tree in this process, to whom most of them belong: a request takes a process, and perhaps an id map."""
+    try:
+        remove_tree(path)
+    except PermissionError:
+        worker.call(jobs.remove_tree, path=path)

@@ -123,6 +123,38 @@ SANDBOXES = [
         for name, flag in [("pid", 0x20000000), ("ipc", 0x08000000), ("uts", 0x04000000), ("cgroup", 0x02000000)]
     ),
     Sandbox("no network", ("network namespace",), "not permitted", runs=True, deny=_unshare(0x40000000)),
+    Sandbox("no mounts", ("mount namespace",), "not permitted", deny=_unshare(0x00020000), whom=("root",)),
+    Sandbox(
+        "no filters",
+        ("seccomp filter",),
+        "Function not implemented",
+        deny="seccomp=ENOSYS",
+        whom=("root", PLAIN),
+    ),
+    Sandbox(
+        "no kernel overlay",
+        ("kernel overlay", "mount API"),
+        "not permitted",
+        runs=True,
+        deny="fsconfig:1:6=EPERM",  # FSCONFIG_CMD_CREATE
+        whom=("root",),
+    ),
+    Sandbox(
+        "no owners",
+        ("owners",),
+        "not permitted",
+        runs=True,
+        deny="fchownat=EPERM,fchown=EPERM,chown=EPERM",
+        whom=("root",),
+    ),
+    Sandbox(
+        "no cgroups",
+        ("cgroups",),
+        "may not make groups",
+        runs=True,
+        spoil="mount -t tmpfs none /sys/fs/cgroup",
+        whom=("root",),
+    ),
     Sandbox("no pivot_root", ("root of its own",), "not permitted", deny="pivot_root=EPERM"),
     Sandbox(
         "an older kernel",

@@ -36,7 +36,7 @@ def probes(host: Host) -> list[Probe]:
             "seccomp filter",
             "programs that give files away, with one id" if host.ids.kind == "single" else "filters of a container",
             _filter,
-            needed=host.ids.kind == "single",
+            needed=True,
         ),
         Probe(
             "mount API",

@@ -216,7 +216,7 @@ class Child:
             machine = seccomp.machine()
             seccomp.install(seccomp.compile_rules(FAKE_OWNERS, machine))
         if self.filter:
-            seccomp.install(self.filter)  # while there is CAP_SYS_ADMIN, which it needs
+            self._install_filter()  # while there is CAP_SYS_ADMIN, which it needs
         left = capability.drop_bounding(keep)
         try:
             os.setgroups(user.groups)
@@ -229,6 +229,13 @@ class Child:
         capability.capset(mine, mine, frozenset())
         if self.what.no_new_privileges:
             process.set_no_new_privileges()
+
+    def _install_filter(self) -> None:
+        try:
+            seccomp.install(self.filter)
+        except OSError as error:
+            hint = "--security-opt seccomp=unconfined goes without"
+            raise Unsupported("filter", "system calls", error, hint) from error
 
 
 def _no_such_id(user: users.User, error: OSError) -> LaminaError:

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import lzma
+import os
 import stat
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
@@ -473,3 +474,23 @@ def test_a_recipe_builds_as_its_dockerfile(store: package.Store, scratch: Path) 
     assert again.record.layers == image.record.layers
     with pytest.raises(DockerfileError, match=r"recipe:\d+.*no such file"):
         recipe.build(store=store)
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", ".dockerignore", "Dockerfile.dockerignore"])
+@pytest.mark.parametrize("kind", ["pipe", "endless", "directory"])
+def test_what_a_context_says_must_be_a_file(lamina: Lamina, scratch: Path, name: str, kind: str) -> None:
+    """Nothing waits for a pipe's writer, and nothing reads /dev/zero to its end."""
+    context = scratch / "context"
+    context.mkdir()
+    if name != "Dockerfile":
+        (context / "Dockerfile").write_text(COPY_ALL)
+    match kind:
+        case "pipe":
+            os.mkfifo(context / name)
+        case "endless":
+            (context / name).symlink_to("/dev/zero")
+        case _:
+            (context / name).mkdir()
+    done = lamina("build", context, status=125, seconds=60)
+    assert f"{context}/{name}: it is not a regular file\n" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import subprocess
 import tarfile
 from io import BytesIO
@@ -197,3 +198,23 @@ def test_an_old_archive_may_name_nothing_and_must_end(lamina: Lamina, scratch: P
     done = lamina("load", "-i", _old_archive(scratch / "bare.tar", repositories=False))
     assert done.stdout.startswith("Loaded image ID: sha256:") and len(done.lines()) == 1
     assert "do not end" in lamina("load", "-i", _old_archive(scratch / "loop.tar", loop=True), status=125).stderr
+
+
+@pytest.mark.parametrize("kind", ["pipe", "endless"])
+def test_a_layout_of_other_things_than_files(lamina: Lamina, scratch: Path, kind: str) -> None:
+    """Nothing waits for a pipe's writer, and nothing reads /dev/zero to its end."""
+    made = Made()
+    made.list(made.image(layer_bytes(1)), "one:1")
+    layout = made.write(scratch / "layout")
+    for path in [path for path in layout.rglob("*") if path.is_file()]:
+        content = path.read_bytes()
+        path.unlink()
+        if kind == "pipe":
+            os.mkfifo(path)
+        else:
+            path.symlink_to("/dev/zero")
+        done = lamina("load", "-i", layout, status=125, seconds=60)
+        assert done.stderr == f"lamina: cannot read {path}: it is not a regular file\n"
+        path.unlink()
+        path.write_bytes(content)
+    lamina("load", "-i", layout)

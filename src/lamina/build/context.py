@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO
@@ -37,6 +38,8 @@ def open_directory(directory: str, dockerfile: str | None) -> Input:
     check_directory(directory)
     name = dockerfile or default_dockerfile(lambda name: os.path.exists(os.path.join(directory, name)))
     path = dockerfile or os.path.join(directory, name)
+    if dockerfile is None and os.path.exists(path) and not os.path.isfile(path):  # a pipe would never end
+        raise InvalidInput("read the Dockerfile", path, "it is not a regular file")
     data = read_dockerfile(path)
     return Input(data, os.path.basename(path), context_of(directory, path))
 
@@ -81,8 +84,19 @@ def default_dockerfile(exists: Callable[[str], bool]) -> str:
 
 
 def _read_text(path: str) -> str | None:
+    """Return what a file of patterns holds, or None where there is none. What lies in a context may be anything."""
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
+        # Without O_NONBLOCK, opening a pipe waits for a writer.
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise InvalidInput("read the patterns in", path, error) from error
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise InvalidInput("read the patterns in", path, "it is not a regular file")
+    with open(fd, "rb") as file:
+        data: bytes = file.read(_MAX_DOCKERFILE + 1)
+    if len(data) > _MAX_DOCKERFILE:
+        raise InvalidInput("read the patterns in", path, f"it is larger than {_MAX_DOCKERFILE} bytes")
+    return os.fsdecode(data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,5 +60,8 @@ class Section:
 
 
 def whole_file(path: str) -> Section:
-    """Return the whole of a regular file as it is now."""
-    return Section(path, 0, os.stat(path).st_size)
+    """Return the whole of a regular file as it is now; InvalidInput for what else may lie there, such as a pipe."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise InvalidInput("read", path, "it is not a regular file")
+    return Section(path, 0, status.st_size)

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from lamina.events import Event
     from lamina.overlay.union.union import Union
 
+__version__ = "0.1.0"
+
 _ERRORS = ("Conflict", "InvalidInput", "LaminaError", "NotFound", "StoreError", "Unsupported", "UsageError")
 
 __all__ = [

@@ -46,6 +46,7 @@ LISTS = Path(__file__).parent.parent / "golden" / "loads"
 #: The commands whose start is watched, and what has to be there before.
 COMMANDS = {
     "run": ["run", "--rm", "tiny:1", "true"],
+    "version": ["--version"],
     "ps": ["ps", "-a"],
     "images": ["images"],
     "rm": ["rm", "box"],

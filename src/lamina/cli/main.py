@@ -9,6 +9,7 @@ import gc
 import os
 import sys
 
+from lamina import __version__
 from lamina.cli.commands import NAMES, table_of
 from lamina.cli.context import Context, open_standard_streams
 from lamina.cli.options import (
@@ -87,7 +88,7 @@ def _dispatch(arguments: Arguments, out: TextIO, err: TextIO) -> int:
 
 def _lamina(context: Context, arguments: Arguments) -> int:
     if arguments.flag("version"):
-        context.print(f"lamina {_version()}")
+        context.print(f"lamina {__version__}")
         return 0
     if arguments.flag("help"):
         from lamina.cli.help import overview
@@ -117,15 +118,6 @@ def _parse_own(command: Command, words: list[str]) -> Arguments:
         if LAMINA.by_long(error.spelled.removeprefix("--")):
             error.hint = f"it stands before the command: lamina {error.spelled} … {command.name} …"
         raise
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("lamina")
-    except PackageNotFoundError:  # run from a checkout that is not installed
-        return "(not installed)"
 
 
 def _report(error: Exception, err: TextIO, *, debug: bool) -> int:

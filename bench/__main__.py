@@ -14,9 +14,10 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from bench import build, inprocess, io, load, lookup, memory, pull, startup, unpack, work
-from bench.measure import Comparison, machine
+from bench.measure import Comparison, document, left_out
 from bench.report import write_report
 from bench.unions import own_mounts
 
@@ -51,14 +52,30 @@ def main(words: list[str]) -> int:
     root = os.geteuid() == 0
     if root:
         own_mounts()
+    failed = False
     for name in words or [name for name in BENCHES if root or name not in AS_ROOT]:
-        comparisons = BENCHES[name]()
-        for comparison in comparisons:
-            print("\n".join(_lines(comparison)), flush=True)
-        document = {"name": name, "machine": machine(), "comparisons": [each.plain() for each in comparisons]}
-        (RESULTS / f"{name}-{'root' if root else 'user'}.json").write_text(json.dumps(document, indent=1) + "\n")
+        try:
+            _measure(name, root=root)
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # the others are measured nevertheless
+            left_out(name, f"{type(error).__name__}: {error}")
+            failed = True
     write_report(RESULTS, Path(__file__).parent.parent / "docs")
-    return 0
+    return 1 if failed else 0
+
+
+def _measure(name: str, *, root: bool) -> None:
+    comparisons = BENCHES[name]()
+    _keep(document(name, comparisons), comparisons)
+    if root and name == "startup" and (kept := startup.measure_for_user()):
+        _keep(kept, [Comparison.from_plain(plain) for plain in kept["comparisons"]])
+
+
+def _keep(kept: dict[str, Any], comparisons: list[Comparison]) -> None:
+    """Show and keep one measurement."""
+    who = "root" if kept["machine"]["user"] == "root" else "user"
+    for comparison in comparisons:
+        print("\n".join(_lines(comparison)), flush=True)
+    (RESULTS / f"{kept['name']}-{who}.json").write_text(json.dumps(kept, indent=1) + "\n")
 
 
 def _lines(comparison: Comparison) -> list[str]:

@@ -6,9 +6,11 @@ import os
 import platform
 import statistics
 import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 #: What our own results are called.
 OURS = "lamina"
@@ -65,6 +67,12 @@ class Comparison:
         """Return how much of the other's time ours takes."""
         return self.ours.median / other.median
 
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> Comparison:
+        """Return the comparison that `plain` gave."""
+        results = [Result(**result) for result in plain["results"]]
+        return cls(plain["what"], results, unit=plain["unit"], aims=plain["aims"])
+
     def plain(self) -> dict[str, object]:
         """Return the comparison as data for JSON."""
         return {
@@ -76,21 +84,40 @@ class Comparison:
 
 
 def take_turns(programs: list[Program], *, rounds: int, env: dict[str, str]) -> list[Result]:
-    """Run each program once a round, and once before that is not counted."""
+    """Run each program once a round, and once before that is not counted, where a peer that fails drops out."""
+    programs = [program for program in programs if _works(program, env)]
     seconds: dict[str, list[float]] = {program.name: [] for program in programs}
-    for number in range(rounds + 1):
+    for _ in range(rounds):
         for program in programs:
             start = time.perf_counter()
             subprocess.run(program.argv, check=True, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-            if number:
-                seconds[program.name].append(time.perf_counter() - start)
+            seconds[program.name].append(time.perf_counter() - start)
     return [Result(program.name, program.version, program.argv, seconds[program.name]) for program in programs]
+
+
+def _works(program: Program, env: dict[str, str]) -> bool:
+    done = subprocess.run(program.argv, check=False, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    if done.returncode and program.name == OURS:
+        raise subprocess.CalledProcessError(done.returncode, program.argv)
+    if done.returncode:
+        left_out(program.name, f"status {done.returncode} of {' '.join(program.argv)[:100]}")
+    return done.returncode == 0
+
+
+def left_out(name: str, reason: str) -> None:
+    """Say that something is not measured, and why."""
+    print(f"left out: {name}: {reason}", file=sys.stderr)
 
 
 def version_of(program: str) -> str:
     """Return the first line of what `program --version` prints."""
     done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
     return done.stdout.splitlines()[0]
+
+
+def document(name: str, comparisons: list[Comparison]) -> dict[str, object]:
+    """Return what is kept of one measurement, as data for JSON."""
+    return {"name": name, "machine": machine(), "comparisons": [each.plain() for each in comparisons]}
 
 
 def machine() -> dict[str, object]:

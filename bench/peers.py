@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.measure import left_out
+
 _HYBRID = "/sys/fs/cgroup/unified"
 _START_SECONDS = 30
 
@@ -36,15 +38,21 @@ def docker(scratch: Path) -> Iterator[dict[str, str] | None]:
     with (home / "log").open("wb") as log:
         daemon = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
-        end = time.monotonic() + _START_SECONDS
-        while subprocess.run(["docker", "version"], env=env, capture_output=True, check=False).returncode:
-            if daemon.poll() is not None or time.monotonic() > end:
-                raise SystemExit(f"dockerd does not start: {(home / 'log').read_text()[-2000:]}")
-            time.sleep(0.1)
-        yield env
+        yield env if _answers(daemon, env) else None
     finally:
         daemon.terminate()
         daemon.wait()
+
+
+def _answers(daemon: subprocess.Popen[bytes], env: dict[str, str]) -> bool:
+    """Wait until dockerd answers; where it does not, it is left out."""
+    end = time.monotonic() + _START_SECONDS
+    while subprocess.run(["docker", "version"], env=env, capture_output=True, check=False).returncode:
+        if daemon.poll() is not None or time.monotonic() > end:
+            left_out("docker", "dockerd does not start")
+            return False
+        time.sleep(0.1)
+    return True
 
 
 @contextmanager
@@ -62,8 +70,16 @@ def podman(scratch: Path) -> Iterator[dict[str, str] | None]:
     (home / "storage.conf").write_text(driver + roots)
     if os.geteuid() == 0 and os.path.ismount(_HYBRID):
         subprocess.run(["umount", _HYBRID], check=True)
-    yield {
+    env = {
         **os.environ,
         "CONTAINERS_CONF": str(home / "containers.conf"),
         "CONTAINERS_STORAGE_CONF": str(home / "storage.conf"),
     }
+    if os.geteuid() != 0:  # it keeps a process in its namespaces there, which has to be one of these
+        env["XDG_RUNTIME_DIR"] = str(home / "runtime")
+        (home / "runtime").mkdir(mode=0o700)
+    try:
+        yield env
+    finally:
+        if os.geteuid() != 0:  # which ends that process
+            subprocess.run(["podman", "system", "migrate"], env=env, capture_output=True, check=False)

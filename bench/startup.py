@@ -14,11 +14,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
-from bench.measure import OURS, Comparison, Program, Result, take_turns, version_of
+from bench.measure import OURS, Comparison, Program, Result, document, left_out, take_turns, version_of
 from bench.peers import docker, podman
+from tests.helpers import users
 
 _ROUNDS = 20
+_USER = "laminasub"  # one of those as whom the tests run, too
 _CHECKOUT = Path(__file__).parent.parent
 
 #: What a shell would do: the article's way, with an upper that is thrown away.
@@ -76,6 +79,34 @@ def measure() -> list[Comparison]:
                 subprocess.run([lamina, *words], check=True, env=env, capture_output=True)
 
 
+def measure_for_user() -> dict[str, Any]:
+    """Let root measure the same as an ordinary user, with the system's Python; nothing where that user is missing.
+
+    Returns what `document` makes of it. The checkout is copied to where that user can read it.
+    """
+    if shutil.which("setpriv") is None or not users.has_range(_USER):
+        left_out("startup of an ordinary user", f"there is no user {_USER} with a range of ids")
+        return {}
+    with tempfile.TemporaryDirectory(dir="/var/tmp", ignore_cleanup_errors=True) as scratch:
+        for name in ("src", "bench", "tests/helpers"):
+            ignored = shutil.ignore_patterns("__pycache__", "results")
+            shutil.copytree(_CHECKOUT / name, Path(scratch, "checkout", name), ignore=ignored)
+        for name in ("pyproject.toml", "README.md", "LICENSE", "tests/__init__.py"):
+            shutil.copy(_CHECKOUT / name, Path(scratch, "checkout", name))
+        Path(scratch, "tmp").mkdir()
+        subprocess.run(["chown", "-R", _USER, scratch], check=True)
+        python = os.environ.get("SYSTEM_PYTHON", "/usr/bin/python3")
+        done = subprocess.run(
+            users.as_user(_USER, [python, "-m", "bench.startup"]),
+            cwd=Path(scratch, "checkout"),
+            env=users.environment(_USER, TMPDIR=f"{scratch}/tmp"),
+            check=True,
+            stdout=subprocess.PIPE,
+        )
+    kept: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return kept
+
+
 def _install(top: Path) -> Path:
     """Install lamina from its wheel into an environment of its own; return the interpreter."""
     venv = top / "venv"
@@ -98,12 +129,12 @@ def _run(lamina: str, python: Path, rootfs: Path, env: dict[str, str]) -> Compar
         programs.append(Program("bubblewrap", [bwrap, *words, "/bin/true"], version_of(bwrap)))
     with podman(rootfs.parent) as for_podman, docker(rootfs.parent) as for_docker:
         if for_podman:
-            env = {**for_podman, **env}
+            env = {**env, **_own(for_podman)}
             words = ["run", "--rm", "--network=host", "--cgroups=disabled", "--log-driver=none", "--rootfs"]
             argv = ["podman", *words, f"{rootfs}:O", "/bin/true"]
             programs.append(Program("podman", argv, version_of("podman")))
         if for_docker:
-            env = {**for_docker, **env}
+            env = {**env, **_own(for_docker)}
             archive = subprocess.run(["tar", "-C", str(rootfs), "-c", "."], check=True, capture_output=True).stdout
             subprocess.run(["docker", "import", "-", "tiny:1"], env=env, input=archive, check=True, capture_output=True)
             argv = ["docker", "run", "--rm", "--network=host", "tiny:1", "/bin/true"]
@@ -114,6 +145,11 @@ def _run(lamina: str, python: Path, rootfs: Path, env: dict[str, str]) -> Compar
         results = take_turns(programs, rounds=_ROUNDS, env=env)
     aims = {"bare interpreter": 2.5, "podman": 0.25 if root else 0.3, "docker": 0.25}
     return Comparison("run --rm IMAGE true", results, aims=aims)
+
+
+def _own(environment: dict[str, str]) -> dict[str, str]:
+    """Return what a peer's environment has beyond that of this process."""
+    return {name: value for name, value in environment.items() if os.environ.get(name) != value}
 
 
 def _bundle(rootfs: Path) -> Path:
@@ -155,3 +191,7 @@ def _warm(python: Path, env: dict[str, str]) -> Comparison:
     ours, bare = json.loads(done.stdout)
     results = [Result(OURS, "", [], ours), Result("subprocess.run", "", [], bare)]
     return Comparison('image.run(["true"]) in a warm program', results)
+
+
+if __name__ == "__main__":
+    print(json.dumps(document("startup", measure())))

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.measure import OURS, Comparison, Result
+from bench.measure import OURS, Comparison, Result, left_out
 
 #: The shell command that runs this checkout's `lamina`.
 LAMINA = f"{sys.executable} -m lamina"
@@ -31,15 +31,22 @@ class Peer:
 def compare(what: str, peers: list[Peer], top: Path, *, rounds: int, aims: dict[str, float]) -> list[Comparison]:
     """Run each once a round, and once before that is not counted; return the times, and the memory that ours takes.
 
-    The memory is what the largest of its processes had resident at most.
+    A peer that fails drops out. The memory is what the largest of its processes had resident at most.
     """
     seconds: dict[str, list[float]] = {peer.name: [] for peer in peers}
     memory: list[float] = []
     for number in range(rounds + 1):
-        for peer in peers:
+        for peer in tuple(peers):
             directory = top / f"{peer.name.replace(' ', '').replace(',', '-')}{number}"
             directory.mkdir()
-            taken, most = _run(peer.command.format(directory), peer.env)
+            try:
+                taken, most = _run(peer.command.format(directory), peer.env)
+            except subprocess.CalledProcessError as error:
+                if peer.name == OURS:
+                    raise
+                left_out(peer.name, f"status {error.returncode} of {peer.command[:100]}")
+                peers = [other for other in peers if other is not peer]
+                continue
             if number:
                 seconds[peer.name].append(taken)
                 memory += [most] if peer.name == OURS else []

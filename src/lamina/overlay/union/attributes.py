@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -199,3 +200,12 @@ def shown_name(name: bytes) -> bytes:
         if name.startswith(space + _ESCAPE):
             return space + name[len(space + _ESCAPE) :]
     return b"" if is_mark(name) else name
+
+
+def granted(st: os.stat_result, mode: int, *, effective: bool) -> bool:
+    """Tell whether owner and permission bits let this process do what os.R_OK, W_OK and X_OK in `mode` ask for."""
+    uid, gid = (os.geteuid(), os.getegid()) if effective else (os.getuid(), os.getgid())
+    if uid == 0:
+        return not mode & os.X_OK or stat.S_ISDIR(st.st_mode) or bool(st.st_mode & 0o111)
+    shift = 6 if st.st_uid == uid else 3 if st.st_gid in (gid, *os.getgroups()) else 0
+    return (st.st_mode >> shift) & mode & 0o7 == mode & 0o7

@@ -11,10 +11,10 @@ from lamina.overlay.union.branch import DT_DIR, DT_LNK, DT_REG
 from lamina.overlay.union.node import Directory, Node
 
 if TYPE_CHECKING:
-    from lamina.overlay.union.union import Union
+    from lamina.overlay.union.view import View
 
     #: What the entries of one listing share: the union, the directory, and what it was asked for by.
-    Room = tuple[Union, Directory, str | bytes]
+    Room = tuple[View, Directory, str | bytes]
 
 
 class Entry:
@@ -85,3 +85,28 @@ class Entry:
     def _node(self) -> Node:
         union, directory, _ = self._room
         return union.tree.lookup(directory, self._raw)
+
+
+class Entries:
+    """The entries of one listing, like what os.scandir returns: to be gone through once."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self, entries: list[Entry]) -> None:
+        self._left = iter(entries)
+
+    def __iter__(self) -> Entries:
+        return self
+
+    def __next__(self) -> Entry:
+        return next(self._left)
+
+    def __enter__(self) -> Entries:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Yield no more entries; may be repeated."""
+        self._left = iter(())

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import errno
 import io
+import math
 import os
 import stat
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import IO, Any, BinaryIO, Literal
 
@@ -19,29 +19,24 @@ from lamina.overlay.in_use import refuse_mounted
 from lamina.overlay.options import check_ours
 from lamina.overlay.stack import check_apart
 from lamina.overlay.union import whole
+from lamina.overlay.union.attributes import granted
 from lamina.overlay.union.branch import DT_DIR, DT_LNK, DT_REG
 from lamina.overlay.union.change import Change
-from lamina.overlay.union.entry import Entry
 from lamina.overlay.union.make import Spec
-from lamina.overlay.union.node import UPPER, Directory, Node
-from lamina.overlay.union.numbers import renumbered
+from lamina.overlay.union.node import Directory, Node
 from lamina.overlay.union.opening import FolderOf, Layer
 from lamina.overlay.union.owners import read_options
+from lamina.overlay.union.paths import StrPath
 from lamina.overlay.union.staged import Staged
 from lamina.overlay.union.tracing import attributes_of, tree_for, writer_of
-from lamina.overlay.union.tree import Tree, failed
+from lamina.overlay.union.tree import failed
 from lamina.overlay.union.upper import Upper
+from lamina.overlay.union.view import View
 from lamina.overlay.union.virtual import Virtual
 from lamina.overlay.union.write import Writer
 
-StrPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
-_ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()  # as os.fsencode, at half its cost
-_MAX_LINKS = 40  # MAXSYMLINKS of the kernel
-_FOLDERS = 10_000  # how many paths of directories are remembered
-
-
-class Union:
+class Union(View):
     """`layers` (base first) laid over each other, with changes kept in the directory `upper`; without it, read-only.
 
     A layer is a directory, the file of a tar archive, compressed or not, or (file system, path) with a file system of
@@ -67,9 +62,8 @@ class Union:
         options: Sequence[tuple[str, str]] = (),
         trace: str | os.PathLike[str] | None = None,
     ) -> None:
+        super().__init__()
         self._upper: Upper | None = None
-        self._tree: Tree | None = None
-        self._folders: dict[bytes, tuple[int, Directory]] = {}
         opened: list[Layer] = [layer if isinstance(layer, tuple) else os.fspath(layer) for layer in layers]
         check_ours(options)
         owners = read_options(options)
@@ -116,193 +110,22 @@ class Union:
         if getattr(self, "_tree", None) is not None:
             self.close()
 
-    @property
-    def tree(self) -> Tree:
-        """The merged tree by nodes. EBADF once the union is closed."""
-        if self._tree is None:
-            raise failed(errno.EBADF)
-        return self._tree
-
     def _changer(self) -> Writer:
         if self.closed or self._writer is None:
             raise failed(errno.EBADF if self.closed else errno.EROFS)
         return self._writer
 
-    # From paths to nodes.
+    # Files.
 
-    def _node(self, path: StrPath, *, follow: bool = True) -> Node:
-        return self._look(path, follow=follow)[0]
-
-    def _look(self, path: StrPath, *, follow: bool) -> tuple[Node, os.stat_result | None]:
-        """Return the node at the end of the path, and its state if that was read on the way."""
-        tree = self.tree
-        raw = path.encode(_ENCODING, _ERRORS) if isinstance(path, str) else os.fsencode(path)
-        head, _, name = raw.rpartition(b"/")
-        known = self._folders.get(head)
-        if known is not None and known[0] == tree.moves.count:
-            directory = known[1]
-            found = directory.listing.get(name) if directory.listing is not None else None
-            if found is not None and (found.kind != DT_LNK or not follow):
-                if isinstance(found, Node):
-                    return found, None
-                if (entered := tree.find_state(directory, name)) is not None:
-                    return entered
-        node, name, _ = self._walk(path, follow=follow)
-        if node is None:
-            raise failed(errno.ENAMETOOLONG if len(name) > 255 else errno.ENOENT, os.fsencode(path))
-        if known is None or known[0] != tree.moves.count:
-            self._remember(head)
-        return node, None
-
-    def _remember(self, head: bytes) -> None:
-        """Keep where a path of a directory leads: it holds until something is renamed, or what leads there removed."""
-        seen = self.tree.moves.count
-        directory = self._walk(head, follow=True)[0]
-        if isinstance(directory, Directory) and not seen & 1:
-            if len(self._folders) >= _FOLDERS:
-                self._folders.clear()
-            self._folders[head] = (seen, directory)
-
-    def _place(self, path: StrPath) -> tuple[Directory, bytes]:
-        """Return the directory and the name of the last component, which need not exist and is not followed."""
-        _, name, parent = self._walk(path, follow=False)
-        if name in (b"", b".", b".."):
-            raise failed(errno.EBUSY if name == b"" else errno.EINVAL, os.fsencode(path))
-        return parent, name
-
-    def _walk(self, path: StrPath, *, follow: bool) -> tuple[Node | None, bytes, Directory]:
-        """Return the node at the end of the path or None, its name (b"" for the root), and its directory."""
-        tree = self.tree
-        raw = os.fsencode(path)
-        rest = [part for part in raw.split(b"/") if part]
-        rest.reverse()
-        follow = follow or raw.endswith(b"/")
-        here: Directory = tree.root
-        node: Node | None = here
-        name = b""
-        links = 0
-        while rest:
-            name = rest.pop()
-            if name == b".":
-                node, name = here, here.name
-                continue
-            if name == b"..":
-                here = here.parent or here
-                node, name = here, here.name
-                continue
-            node = tree.find(here, name)
-            if node is None:
-                if rest:
-                    raise failed(errno.ENAMETOOLONG if len(name) > 255 else errno.ENOENT, raw)
-                return None, name, here
-            if isinstance(node, Directory):
-                if rest:
-                    here = node
-                continue
-            if node.kind == DT_LNK and (rest or follow):
-                links += 1
-                if links > _MAX_LINKS:
-                    raise failed(errno.ELOOP, raw)
-                target = tree.readlink(node)
-                if target.startswith(b"/"):
-                    here = tree.root
-                rest += [part for part in reversed(target.split(b"/")) if part]
-                node, name = here, here.name
-            elif rest or raw.endswith(b"/"):
-                raise failed(errno.ENOTDIR, raw)
-        if node is here:
-            return node, here.name, here.parent or here
-        return node, name, here
-
-    # Reading.
-
-    def stat(self, path: StrPath, *, follow_symlinks: bool = True) -> os.stat_result:
-        """Return the state: as os.stat, with the inode number and the link count of the union."""
-        node, st = self._look(path, follow=follow_symlinks)
-        return self.state(node, st)
-
-    def state(self, node: Node, st: os.stat_result | None = None) -> os.stat_result:
-        """Return the state of a node as the union shows it; `st` is the real one if that was read."""
-        tree = self.tree
-        if st is None:
-            st = tree.stat(node)
-        if node.ino == st.st_ino and node.kind != DT_DIR and not node.index and not node.gone:
-            return st  # of almost every file: as it is
-        nlink = tree.nlink(node, st)
-        return st if (node.ino, nlink) == (st.st_ino, st.st_nlink) else renumbered(st, node.ino, nlink)
-
-    def lstat(self, path: StrPath) -> os.stat_result:
-        """Return the state of the entry itself."""
-        return self.stat(path, follow_symlinks=False)
-
-    def exists(self, path: StrPath) -> bool:
-        """Tell whether the path, or what it links to, exists."""
-        return self._kind(path) is not None
-
-    def lexists(self, path: StrPath) -> bool:
-        """Tell whether the path exists, be it a broken link."""
-        return self._kind(path, follow=False) is not None
-
-    def is_dir(self, path: StrPath) -> bool:
-        """Tell whether the path is a directory, or links to one."""
-        return self._kind(path) == DT_DIR
-
-    def is_file(self, path: StrPath) -> bool:
-        """Tell whether the path is a regular file, or links to one."""
-        return self._kind(path) == DT_REG
-
-    def is_symlink(self, path: StrPath) -> bool:
-        """Tell whether the path is a symbolic link."""
-        return self._kind(path, follow=False) == DT_LNK
-
-    def _kind(self, path: StrPath, *, follow: bool = True) -> int | None:
+    def access(self, path: StrPath, mode: int, *, effective_ids: bool = False, follow_symlinks: bool = True) -> bool:
+        """Tell by owner and mode of the entry whether this process may use it as os.R_OK, W_OK and X_OK say."""
         try:
-            return self._node(path, follow=follow).kind
-        except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
-                return None
-            raise
-
-    def listdir(self, path: StrPath = "/") -> list[Any]:
-        """Return the names in a directory, in no particular order; bytes for a path of bytes."""
-        names = self.tree.readable(self._directory(path)).names()
-        return names if isinstance(os.fspath(path), bytes) else [os.fsdecode(name) for name in names]
-
-    def scandir(self, path: StrPath = "/") -> Iterator[Entry]:
-        """Yield the entries of a directory, as they are when it is called."""
-        directory = self._directory(path)
-        room = (self, directory, os.fspath(path))
-        return iter([Entry(room, name, found.kind) for name, found in self.tree.readable(directory).entries()])
-
-    def _directory(self, path: StrPath) -> Directory:
-        node = self._node(path)
-        if not isinstance(node, Directory):
-            raise failed(errno.ENOTDIR, os.fsencode(path))
-        return node
-
-    def walk(
-        self, top: StrPath = "/", *, topdown: bool = True, onerror: Callable[[OSError], object] | None = None
-    ) -> Iterator[tuple[Any, list[Any], list[Any]]]:
-        """Yield (path, directories, others) of each directory below `top`, as os.walk; links are not followed."""
-        try:
-            directory = self._directory(top)
-        except OSError as error:
-            if onerror is not None:
-                onerror(error)
-            return
-        yield from whole.walk(self.tree, directory, os.fspath(top), topdown=topdown, onerror=onerror)
-
-    def readlink(self, path: StrPath) -> Any:
-        """Return the target of a symbolic link; EINVAL for anything else."""
-        node = self._node(path, follow=False)
-        if node.kind != DT_LNK:
-            raise failed(errno.EINVAL, os.fsencode(path))
-        target = self.tree.readlink(node)
-        return target if isinstance(os.fspath(path), bytes) else os.fsdecode(target)
-
-    def statvfs(self) -> os.statvfs_result:
-        """Return the numbers of the file system that changes go to."""
-        return self.tree.statvfs()
+            st = self.stat(path, follow_symlinks=follow_symlinks)
+        except OSError:
+            return False
+        if mode & os.W_OK and self._writer is None:
+            return False
+        return granted(st, mode, effective=effective_ids)
 
     def read_bytes(self, path: StrPath) -> bytes:
         """Return what a file holds."""
@@ -315,8 +138,6 @@ class Union:
         with self.open(path, encoding=encoding, errors=errors) as file:
             text: str = file.read()
             return text
-
-    # Files.
 
     def open(self, path: StrPath, mode: str = "r", buffering: int = -1, **text: Any) -> IO[Any]:
         """Open a file as the built-in open does; `text` are its encoding, errors and newline.
@@ -339,17 +160,22 @@ class Union:
     def os_open(self, path: StrPath, flags: int, mode: int = 0o666) -> int:
         """Open a file as os.open does and return its descriptor, which the caller closes."""
         with self.tree.lock:
+            if flags & os.O_CREAT and os.fsencode(path).endswith(b"/"):
+                self._walk(os.fsencode(path).rstrip(b"/"), follow=False)  # where no such directory is, that comes first
+                raise failed(errno.EISDIR, os.fsencode(path))
             node, name, parent = self._walk(path, follow=not flags & (os.O_NOFOLLOW | os.O_EXCL))
             if node is None:
                 if not flags & os.O_CREAT:
                     raise failed(errno.ENAMETOOLONG if len(name) > 255 else errno.ENOENT, os.fsencode(path))
-                if os.fsencode(path).endswith(b"/"):
-                    raise failed(errno.EISDIR, os.fsencode(path))
                 node, _ = self._changer().make(parent, name, Spec(stat.S_IFREG | mode))
                 # Also a file that its own mode closes is open to whoever made it.
                 return self._open_made(node, flags, mode)
             if flags & os.O_CREAT and flags & os.O_EXCL:
                 raise failed(errno.EEXIST, os.fsencode(path))
+            if flags & os.O_TMPFILE == os.O_TMPFILE:
+                return self._open_nameless(node, flags, mode)
+            if flags & os.O_PATH:
+                return self.tree.open(node, flags)
             if node.kind == DT_LNK:
                 raise failed(errno.ELOOP, os.fsencode(path))
             writing = flags & os.O_ACCMODE != os.O_RDONLY or flags & os.O_TRUNC
@@ -358,6 +184,12 @@ class Union:
             if node.kind == DT_REG and writing:
                 self._changer().copy_up.node(node, size=0 if flags & os.O_TRUNC else None, writing=True)
             return self.tree.open(node, flags & ~(os.O_CREAT | os.O_EXCL))
+
+    def _open_nameless(self, node: Node, flags: int, mode: int) -> int:
+        if not isinstance(node, Directory):
+            raise failed(errno.ENOTDIR, node.name)
+        made, _ = self._changer().make_nameless(node, Spec(stat.S_IFREG | mode))
+        return self.tree.open(made, flags & ~os.O_TMPFILE)
 
     def _open_made(self, node: Node, flags: int, mode: int) -> int:
         flags &= ~(os.O_CREAT | os.O_EXCL)
@@ -390,9 +222,17 @@ class Union:
     def truncate(self, path: StrPath, length: int) -> None:
         """Set the size of a file."""
         node = self._node(path)
-        if node.kind != DT_REG:
+        if node.kind != DT_REG or length < 0:
             raise failed(errno.EISDIR if node.kind == DT_DIR else errno.EINVAL, os.fsencode(path))
         self._attributes.truncate(node, length)
+
+    def touch(self, path: StrPath, mode: int = 0o666, *, exist_ok: bool = True) -> None:
+        """Make an empty file, or set the times of what has the name to now; without `exist_ok` that is EEXIST."""
+        with self.tree.lock:
+            if exist_ok and self.exists(path):
+                self.utime(path)
+            else:
+                os.close(self.os_open(path, os.O_WRONLY | os.O_CREAT | (0 if exist_ok else os.O_EXCL), mode))
 
     # Names.
 
@@ -430,17 +270,22 @@ class Union:
 
     def _make(self, path: StrPath, spec: Spec) -> None:
         with self.tree.lock:
-            node, name, parent = self._walk(path, follow=False)
+            raw = os.fsencode(path)
+            node, name, parent = self._walk(raw.rstrip(b"/"), follow=False)  # no link is followed to make something
             if node is not None:
-                raise failed(errno.EEXIST, os.fsencode(path))
-            if not stat.S_ISDIR(spec.mode) and os.fsencode(path).endswith(b"/"):
-                raise failed(errno.ENOENT, os.fsencode(path))
+                raise failed(errno.EEXIST, raw)
+            if not stat.S_ISDIR(spec.mode) and raw.endswith(b"/"):
+                raise failed(errno.ENOENT, raw)
             self._changer().make(parent, name, spec)
 
     def link(self, path: StrPath, new: StrPath, *, follow_symlinks: bool = False) -> None:
         """Give a file the further name `new`."""
         with self.tree.lock:
             node = self._node(path, follow=follow_symlinks)
+            if os.fsencode(new).endswith(b"/"):
+                raise failed(
+                    errno.EEXIST if self.lexists(os.fsencode(new).rstrip(b"/")) else errno.ENOENT, os.fsencode(new)
+                )
             self._changer().link(node, *self._place(new))
 
     def unlink(self, path: StrPath) -> None:
@@ -484,13 +329,17 @@ class Union:
 
     # Attributes.
 
-    def chmod(self, path: StrPath, mode: int) -> None:
-        """Set the permission bits."""
-        self._attributes.chmod(self._node(path), mode)
+    def chmod(self, path: StrPath, mode: int, *, follow_symlinks: bool = True) -> None:
+        """Set the permission bits; EOPNOTSUPP for a symbolic link itself, which has none."""
+        self._attributes.chmod(self._node(path, follow=follow_symlinks), mode)
 
     def chown(self, path: StrPath, uid: int, gid: int, *, follow_symlinks: bool = True) -> None:
         """Set owner and group; -1 leaves one as it is."""
         self._attributes.chown(self._node(path, follow=follow_symlinks), uid, gid)
+
+    def lchown(self, path: StrPath, uid: int, gid: int) -> None:
+        """Set owner and group of the entry itself; -1 leaves one as it is."""
+        self.chown(path, uid, gid, follow_symlinks=False)
 
     def utime(
         self,
@@ -501,9 +350,11 @@ class Union:
         follow_symlinks: bool = True,
     ) -> None:
         """Set access and modification time, in seconds or as `ns` in nanoseconds; both to now without either."""
+        if times is not None and ns is not None:
+            raise ValueError("utime: you may specify either 'times' or 'ns' but not both")
         node = self._node(path, follow=follow_symlinks)
         if times is not None:
-            ns = (int(times[0] * 1e9), int(times[1] * 1e9))
+            ns = (_nanoseconds(times[0]), _nanoseconds(times[1]))
         if ns is None:
             self._attributes.touch(node)
         else:
@@ -531,24 +382,6 @@ class Union:
 
     # What only a union knows.
 
-    def origin(self, path: StrPath) -> int:
-        """Return the place of the layer that the name comes from, base first; the upper's is the number of layers."""
-        branch, _ = self.tree.where(self._node(path, follow=False))
-        return branch.index
-
-    def origins(self, path: StrPath = "/") -> dict[Any, int]:
-        """Return for each name in a directory the place of the layer that it comes from."""
-        directory = self._directory(path)
-        as_bytes, top = isinstance(os.fspath(path), bytes), len(self.tree.branches)
-        found = {}
-        for name, where in self.tree.listing(directory).entries():
-            if isinstance(where, Node):  # with several names perhaps, the others in other directories
-                index = self.tree.where(where)[0].index
-            else:
-                index = top if where.ranks[0] == UPPER else directory.lowers[where.ranks[0]].branch.index
-            found[name if as_bytes else os.fsdecode(name)] = index
-        return found
-
     def copy_up(self, path: StrPath) -> None:
         """Make the entry be in the upper, as writing to it would."""
         with self.tree.lock:
@@ -568,3 +401,9 @@ class Union:
         """
         if self._upper is not None:
             yield from whole.changes(self.tree)
+
+
+def _nanoseconds(seconds: float) -> int:
+    """Return the nanoseconds that os.utime sets: rounded down, and the whole seconds exact."""
+    fraction, whole_seconds = math.modf(seconds)
+    return int(whole_seconds) * 1_000_000_000 + math.floor(fraction * 1e9)

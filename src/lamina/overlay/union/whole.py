@@ -7,6 +7,7 @@ kernel takes.
 from __future__ import annotations
 
 import errno
+import fnmatch
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -57,6 +58,35 @@ def walk(
         here = node if isinstance(node, Directory) else None
         if node is None and onerror is not None:
             onerror(failed(errno.ENOENT, raw))
+
+
+def glob(tree: Tree, pattern: str) -> Iterator[str]:
+    """Yield the paths from the root that match, each once, in the order of the names (`Union.glob`)."""
+    parts = [part for part in os.fsencode(pattern).split(b"/") if part not in (b"", b".")]
+    if not parts:
+        raise ValueError(f"unacceptable pattern: {pattern!r}")
+    seen = set()
+    pending: list[tuple[Directory, bytes, list[bytes]]] = [(tree.root, b"", parts)]
+    while pending:
+        directory, path, (part, *rest) = pending.pop()
+        if part == b"**" and not rest:
+            part, rest = b"*", [b"**"]  # all that is below
+        elif part == b"**":
+            pending.append((directory, path, rest))
+        deeper = []
+        for name, found in sorted(tree.readable(directory).entries(), key=lambda entry: entry[0]):
+            if part != b"**" and not fnmatch.fnmatchcase(name, part):
+                continue
+            here = join(path, name)
+            if part != b"**" and (not rest or rest == [b"**"]) and here not in seen:
+                seen.add(here)
+                yield os.fsdecode(here)
+            after = [part, *rest] if part == b"**" else rest
+            if after and found.kind == DT_DIR:
+                below = tree.lookup(directory, name)
+                assert isinstance(below, Directory)
+                deeper.append((below, here, after))
+        pending += reversed(deeper)
 
 
 def make_directories(writer: Writer, top: Directory, names: list[bytes], mode: int) -> None:

@@ -52,6 +52,21 @@ def test_two_stages_with_the_same_step_carry_it_out_once(lamina: Lamina, context
     assert lamina("run", "--rm", "built:1", "cat", "/one", "/two").stdout == "1\n2\n"
 
 
+def test_every_step_tells_its_end_once_and_what_its_layer_holds(lamina: Lamina, context: Path) -> None:
+    write(context, "FROM base:1", "RUN echo 12345 >/file", "RUN true", "COPY Dockerfile /", "WORKDIR /srv")
+    for ends, sizes in (
+        ("done", {"FROM": 0, "RUN": 6, "COPY": (context / "Dockerfile").stat().st_size}),
+        ("cached", {}),
+    ):
+        said = lamina("build", "--progress", "rawjson", str(context)).stderr
+        events = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+        ended = [event for event in events if event["Stage"] and event["Finished"]]
+        assert sorted(event["Number"] for event in ended) == [1, 2, 3, 4, 5]
+        assert {event["Status"] for event in ended if event["Number"] > 1} == {ends}
+        for word, expected in sizes.items():
+            assert max(event["Size"] for event in ended if f" {word} " in event["Subject"]) == expected
+
+
 def test_two_builds_at_once_carry_a_step_out_once(lamina: Lamina, context: Path) -> None:
     write(context, "FROM base:1", ONCE % ("builds", "0.5"))
     builds = [start(lamina, context, "-t", f"built:{number}") for number in range(2)]

@@ -11,6 +11,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     _Type = type[ctypes._SimpleCData[Any]]
@@ -71,17 +72,26 @@ def call(name: str, *arguments: object) -> int:
     return result
 
 
+def _prototype(name: str, result: _Type, *arguments: _Type) -> Callable[..., Any]:
+    """Return a function object of our own: `_libc.NAME` would be shared with others.
+
+    CFUNCTYPE would do, too, but makes a class, which takes five times as long.
+    """
+    function = _libc[name]
+    function.argtypes, function.restype = arguments, result
+    return function
+
+
 def _bind(name: str) -> object:
     if name in _FUNCTIONS:
-        # A prototype of its own for each name: attributes set on `_libc.NAME` would be shared with other libraries.
-        function: object = ctypes.CFUNCTYPE(_int, *_FUNCTIONS[name], use_errno=True)((name, _libc))
+        function: object = _prototype(name, _int, *_FUNCTIONS[name])
     else:
         if name in _CALLS:
             number, types = _CALLS[name]
         else:
             x86_64, generic, types = _OLD_CALLS[name]
             number = x86_64 if os.uname().machine == "x86_64" else generic
-        raw = ctypes.CFUNCTYPE(_long, _long, *types, use_errno=True)(("syscall", _libc))
+        raw = _prototype("syscall", _long, _long, *types)
 
         def by_number(*arguments: object) -> int:
             result: int = raw(number, *arguments)

@@ -13,6 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +58,7 @@ def measure() -> list[Comparison]:
     busybox = shutil.which("busybox")
     if busybox is None:
         raise SystemExit("busybox is missing (Debian: busybox-static): it is what the measured containers run")
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-        top = Path(scratch)
+    with _scratch() as top:
         (top / "empty").mkdir()
         rootfs = top / "rootfs"
         for name in ("bin", "dev", "etc", "proc", "sys", "tmp"):
@@ -66,7 +67,7 @@ def measure() -> list[Comparison]:
         python = _install(top)
         lamina = str(python.with_name("lamina"))
         env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-        env["LAMINA_ROOT"] = f"{scratch}/store"
+        env["LAMINA_ROOT"] = f"{top}/store"
         subprocess.run([lamina, "import", str(rootfs), "tiny:1"], check=True, env=env, capture_output=True)
         try:
             return [
@@ -79,6 +80,20 @@ def measure() -> list[Comparison]:
                 subprocess.run([lamina, *words], check=True, env=env, capture_output=True)
 
 
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """Give an empty directory: root's on a file system of its own, since the machine's may be slow with names."""
+    if os.geteuid() == 0:
+        # This needs lamina, which the ordinary user's Python does not have.
+        from bench.unions import disk
+
+        with disk(4 << 30) as top:
+            yield top
+    else:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as path:
+            yield Path(path)
+
+
 def measure_for_user() -> dict[str, Any]:
     """Let root measure the same as an ordinary user, with the system's Python; nothing where that user is missing.
 
@@ -87,14 +102,14 @@ def measure_for_user() -> dict[str, Any]:
     if shutil.which("setpriv") is None or not users.has_range(_USER):
         left_out("startup of an ordinary user", f"there is no user {_USER} with a range of ids")
         return {}
-    with tempfile.TemporaryDirectory(dir="/var/tmp", ignore_cleanup_errors=True) as scratch:
+    with _scratch() as scratch:
         for name in ("src", "bench", "tests/helpers"):
             ignored = shutil.ignore_patterns("__pycache__", "results")
             shutil.copytree(_CHECKOUT / name, Path(scratch, "checkout", name), ignore=ignored)
         for name in ("pyproject.toml", "README.md", "LICENSE", "tests/__init__.py"):
             shutil.copy(_CHECKOUT / name, Path(scratch, "checkout", name))
         Path(scratch, "tmp").mkdir()
-        subprocess.run(["chown", "-R", _USER, scratch], check=True)
+        subprocess.run(["chown", "-R", _USER, str(scratch)], check=True)
         python = os.environ.get("SYSTEM_PYTHON", "/usr/bin/python3")
         done = subprocess.run(
             users.as_user(_USER, [python, "-m", "bench.startup"]),

@@ -91,6 +91,7 @@ def disk(size: int = 8 << 30) -> Iterator[Path]:
     """Give an empty directory on a fresh ext4 with a journal, in a file; this process's mounts are its own then."""
     own_mounts()
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="lamina-bench-") as folder:
+        Path(folder).chmod(0o755)  # an ordinary user may be measured there
         image, top = Path(folder, "image"), Path(folder, "disk")
         top.mkdir()
         with image.open("wb") as file:
@@ -100,7 +101,8 @@ def disk(size: int = 8 << 30) -> Iterator[Path]:
         try:
             yield top
         finally:
-            subprocess.run(["umount", str(top)], check=True)
+            # Lazily: what a peer has left running ends when it likes.
+            subprocess.run(["umount", "--lazy", str(top)], check=True)
 
 
 def place_in(top: Path, name: str) -> Path:

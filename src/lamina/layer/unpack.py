@@ -15,6 +15,7 @@ from lamina.layer import deep, owners
 from lamina.layer.apply import Applier
 from lamina.layer.content import StreamContent
 from lamina.layer.digest import Source
+from lamina.layer.flush import Flusher
 from lamina.layer.framing import FramingWriter
 from lamina.layer.lower import Lower
 from lamina.layer.owners import LowerOwners
@@ -49,7 +50,7 @@ class Making:
     ) -> None:
         self.literal = bytearray()
         self.lower = lower
-        self._staging = staging
+        self.staging = staging
         self._framing = FramingWriter(file)
         self._restorer = Restorer(single_id=single_id)
         self.applier = Applier(
@@ -68,10 +69,10 @@ class Making:
         self._framing.end_records()
         if self.applier.displaced:
             self._keep_replaced()
-            remove_at(self._staging, b"replaced")
+            remove_at(self.staging, b"replaced")
         self._framing.finish()
         if self._restorer.owners:
-            _write(self._staging, OWNERS, owners.dump(self._restorer.owners))
+            _write(self.staging, OWNERS, owners.dump(self._restorer.owners))
 
     def refused(self) -> str:
         """Return a line about xattrs that this place refused, b"" for none."""
@@ -86,7 +87,7 @@ class Making:
         moments: dict[bytes, list[tuple[int, bytes]]] = {}
         for path, moment, place in self.applier.displaced:
             moments.setdefault(path, []).append((moment, place))
-        aside = os.open(b"replaced", _DIRECTORY, dir_fd=self._staging)
+        aside = os.open(b"replaced", _DIRECTORY, dir_fd=self.staging)
         try:
             with deep.Files(aside) as replaced:
                 for number, record in enumerate(self._framing.records()):
@@ -162,7 +163,7 @@ def unpack(
     """
     progress = Progress(os.fstat(stream).st_size if length is None else length, on_event)
     with making(staging, below, space=space, single_id=single_id) as made:
-        with Source(stream, length, max_size) as source:
+        with Source(stream, length, max_size) as source, Flusher(made.staging) as flusher:
             reader = TarReader(source, made.literal)
             content = StreamContent(reader)
             applier = made.applier
@@ -172,6 +173,7 @@ def unpack(
                     reader.skip(1 << 20)
                     applier.flush()
                 progress.at(source.consumed)
+                flusher.at(source.size)
             for _ in reader.drain():
                 applier.flush()
         if expected and source.diff_id != expected:

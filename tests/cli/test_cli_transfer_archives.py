@@ -15,6 +15,7 @@ import pytest
 from tests.helpers.command import Lamina
 from tests.helpers.images import add, facts, layer_bytes, rootfs_archive
 from tests.helpers.layouts import INDEX, Made
+from tests.helpers.registries import own_registry
 
 
 @pytest.fixture
@@ -218,3 +219,21 @@ def test_a_layout_of_other_things_than_files(lamina: Lamina, scratch: Path, kind
         path.unlink()
         path.write_bytes(content)
     lamina("load", "-i", layout)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_what_is_larger_unpacked_than_was_allowed_is_refused(lamina: Lamina, scratch: Path, *, packed: bool) -> None:
+    made = Made()
+    made.list(made.image(layer_bytes(1), layer_bytes(2), zipped=packed), "docker.io/team/image:1")
+    layout = made.write(scratch / "layout")
+    most = ("--max-unpacked-size", "8k")
+    refused = lamina("load", *most, "-i", layout, status=125).stderr
+    assert refused.startswith("lamina: cannot unpack the ") and "more than 8192" in refused
+    assert lamina("images", "-q").stdout == "" and not list((lamina.store / "staging").iterdir())
+    with own_registry(made, {"1": made.listed[0]["digest"]}) as (host, _):
+        assert "more than 8192" in lamina("pull", *most, f"{host}/a/b:1", status=125).stderr
+        assert lamina("images", "-q").stdout == ""
+        lamina("pull", "--max-unpacked-size", "40k", f"{host}/a/b:1")
+    lamina("load", "--max-unpacked-size", "1M", "-i", layout)
+    wrong = lamina("load", "--max-unpacked-size", "many", "-i", layout, status=2).stderr
+    assert "--max-unpacked-size" in wrong

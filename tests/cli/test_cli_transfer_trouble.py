@@ -14,7 +14,7 @@ import pytest
 
 from tests.helpers.command import Lamina, program
 from tests.helpers.images import layer_bytes
-from tests.helpers.layouts import Made
+from tests.helpers.layouts import MANIFEST, Made, digest
 from tests.helpers.registries import Handler, basic, own_registry
 from tests.helpers.wait import until
 
@@ -284,6 +284,38 @@ def test_a_credential_helper_is_asked(lamina: Lamina, made: tuple[Made, dict[str
         lamina("pull", f"{host}/a/b:1", env=env)
         (scratch / "auth.json").write_text(json.dumps({"credsStore": "missing"}))
         assert "docker-credential-missing" in lamina("pull", f"{host}/a/b:1", env=env, status=125).stderr
+
+
+def test_an_upload_goes_on_where_it_broke_off(lamina: Lamina, made: tuple[Made, dict[str, str]], scratch: Path) -> None:
+    images, tags = made
+    images.list({"mediaType": MANIFEST, "digest": tags["1"], "size": len(images.blobs[tags["1"]])}, "r.test/a/b:1")
+    lamina("load", "-i", images.write(scratch / "layout"))
+    large = max(images.blobs.values(), key=len)
+    sizes = [1 << 20, 1, 700_000]  # how much of it arrives each time, and then the rest
+    answers: list[int] = []
+
+    def cut(handler: Handler) -> bool:
+        if handler.command != "PATCH" or not sizes:
+            return False
+        if len(sizes) == 2:  # once the registry says that it is busy, and has nothing more of it
+            sizes.pop(0)
+            handler.body()
+            handler.answer(503, b"")
+            return True
+        handler.keep_part(sizes.pop(0))
+        answers.append(len(handler.state.uploads[handler.path.rpartition("/")[2]]))
+        return True
+
+    with own_registry(Made(), {}, cut) as (host, state):
+        lamina("push", "r.test/a/b:1", f"{host}/a/b:1")
+        assert state.made.blobs[digest(large)] == large
+        sent = [request.headers for request in state.requests if request.method == "PATCH"]
+    assert answers == [1 << 20, (1 << 20) + 700_000]
+    # Each request goes on after what had arrived, and has no more than the rest.
+    begun = [int(headers.get("Content-Range", "0-").partition("-")[0]) for headers in sent]
+    assert begun == [0, 1 << 20, 1 << 20, (1 << 20) + 700_000]
+    assert [int(headers["Content-Length"]) for headers in sent] == [len(large) - start for start in begun]
+    assert state.count("POST", "/blobs/uploads/") == len(images.blobs) - 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

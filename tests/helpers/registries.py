@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from pathlib import Path
 
 from tests.helpers.layouts import Made
@@ -105,6 +106,7 @@ class State:
     trick: Trick | None = None
     requests: list[Request] = field(default_factory=list)
     uploads: dict[str, bytearray] = field(default_factory=dict)  # by their names, what has arrived
+    numbers: Iterator[int] = field(default_factory=count)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def count(self, method: str, part: str) -> int:
@@ -128,14 +130,25 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         if not self._tricked():
             self.body()
-            name = f"u{len(self.state.uploads)}"
+            name = f"u{next(self.state.numbers)}"
             self.state.uploads[name] = bytearray()
             self.answer(202, b"", Location=f"{self.path.partition('?')[0]}{name}")
 
     def do_PATCH(self) -> None:
         if not self._tricked():
-            self.state.uploads[self._upload()] += self.body()
-            self.answer(202, b"", Location=self.path)
+            kept = self.state.uploads[self._upload()]
+            start = int(self.headers.get("Content-Range", "0-").partition("-")[0])
+            data = self.body()
+            if start == len(kept):
+                kept += data
+                self.answer(202, b"", Location=self.path)
+            else:
+                self.answer(416, b"", Range=f"0-{len(kept) - 1}")
+
+    def keep_part(self, size: int) -> None:
+        """Take the first `size` bytes of what an upload sends, and hang up."""
+        self.state.uploads[self._upload()] += self.rfile.read(size)
+        self.close_connection = True
 
     def do_PUT(self) -> None:
         if self._tricked():
@@ -169,9 +182,13 @@ class Handler(BaseHTTPRequestHandler):
     def _serve(self, *, with_body: bool) -> None:
         if self._tricked():
             return
+        if (kept := self.state.uploads.get(self._upload())) is not None:
+            self.answer(204, b"", Range=f"0-{max(len(kept) - 1, 0)}", Location=self.path)
+            return
         data, kind = self._find()
         if data is None:
-            self.answer(404, json.dumps({"errors": [{"code": "UNKNOWN", "message": "not here"}]}).encode(), kind)
+            said = json.dumps({"errors": [{"code": "UNKNOWN", "message": "not here"}]}).encode()
+            self.answer(404, said if with_body else b"", kind)
             return
         start = self.range_start()
         if start:

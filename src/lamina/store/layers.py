@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from lamina.errors import StoreError
-from lamina.oci.digest import BlobDigest, ChainId, DiffId, next_chain_id, parse_diff_id, parse_digest
+from lamina.oci.digest import BlobDigest, ChainId, DiffId, digest_of, next_chain_id, parse_diff_id, parse_digest
 from lamina.store.files import read_if_present
 from lamina.store.record import Record, encode_record
 
@@ -69,7 +69,7 @@ def read_layer(layout: Layout, name: str) -> LayerRecord:
 def read_compressed(layout: Layout, name: str, maker: str | None) -> tuple[BlobDigest, int] | None:
     """Return digest and size of what `maker` (`layer.encode.maker_of`) made of the layer's tar, if that is known.
 
-    None is any maker. A record that is damaged is a LaminaError.
+    None is any maker. A record that is damaged, or was made for another layer, is a StoreError.
     """
     path = layout.path("layers", name, "compressed")
     data = read_if_present(path)
@@ -79,13 +79,21 @@ def read_compressed(layout: Layout, name: str, maker: str | None) -> tuple[BlobD
     made_by, digest, size = record.text("maker"), parse_digest(record.text("digest")), record.number("size")
     if size <= 0:
         raise StoreError("read", path, f"the size {size} is none")
+    if record.text("seal") != _seal(read_layer(layout, name).diff_id, made_by, digest, size):
+        raise StoreError("read", path, "it is not what was written for this layer")
     return (digest, size) if maker in (made_by, None) else None
 
 
 def remember_compressed(staging: Staging, name: str, maker: str, digest: BlobDigest, size: int) -> None:
     """Keep what `read_compressed` returns from now on: the last maker's is known, and it can be lost at no cost."""
-    data = encode_record([("maker", maker), ("digest", digest), ("size", size)])
+    seal = _seal(read_layer(staging.layout, name).diff_id, maker, digest, size)
+    data = encode_record([("maker", maker), ("digest", digest), ("size", size), ("seal", seal)])
     staging.publish_file(f"layers/{name}/compressed", data, sync=False)
+
+
+def _seal(diff_id: DiffId, maker: str, digest: BlobDigest, size: int) -> str:
+    """Return what ties a digest to its layer: nobody compares it with the bytes where a registry has them already."""
+    return digest_of("\n".join((diff_id, maker, digest, str(size))).encode())
 
 
 def boot_id() -> str:

@@ -40,6 +40,8 @@ def test_an_xattr_is_a_whiteout_only_where_the_directory_says_so(tmp_path: Path,
     (tmp_path / "gone").write_bytes(b"")
     os.removexattr(tmp_path, "user.overlay.opaque")
     assert not _is_whiteout(fd, b"gone")
+    os.setxattr(tmp_path, "user.overlay.whiteouts", b"y")  # as Linux 6.7 said it
+    assert marks.opacity_of(fd) == b"x" and _is_whiteout(fd, b"gone")
     marks.set_opaque(fd, marks.USER)
     with pytest.raises(OSError, match="needs no whiteout"):
         marks.write_xattr_whiteout(fd, b"other", marks.USER)

@@ -306,6 +306,19 @@ def test_deletions_of_every_spelling(top: Path) -> None:
         assert union.listdir("sub") == []
 
 
+def test_a_metacopy_in_a_directory_that_does_not_say_so(top: Path) -> None:
+    for layer, size in ((top / "b", 1), (top / "upper", 1)):
+        (layer / "one").touch()
+        os.truncate(layer / "one", size)
+        os.setxattr(layer / "one", "user.overlay.metacopy", b"")
+        os.chmod(layer / "one", 0o600)
+    with over(top) as union:
+        assert union.read_text("one") == "1" and stat.S_IMODE(union.stat("one").st_mode) == 0o600
+        with union.open("one", "a") as file:
+            file.write("+")
+        assert union.read_text("one") == "1+"
+
+
 def test_a_named_whiteout_of_the_upper_goes_with_the_name(top: Path) -> None:
     (top / "upper/.wh.one").touch()
     with over(top) as union:

@@ -8,7 +8,7 @@ is its caller's business. Nothing is followed, and names are bytes.
 Spellings that are read (Documentation/filesystems/overlayfs.rst, fuse-overlayfs(1), OCI image-spec layer.md):
 
 - whiteout: a character device 0:0; an empty regular file with the xattr `overlay.whiteout`, in a directory whose
-  `overlay.opaque` is `x`; a name that starts with `.wh.`
+  `overlay.opaque` is `x`, or that has `overlay.whiteouts` (Linux 6.7); a name that starts with `.wh.`
 - opaque: the xattr `overlay.opaque` with `y`; `user.fuseoverlayfs.opaque` with `y`; an entry `.wh..wh..opq`
 - each `overlay.` xattr in the spaces `trusted.` and `user.`
 
@@ -85,7 +85,7 @@ def opacity_of(fd: int, *, at: bytes = b"") -> Opacity:
         return b"y"
     if _present(fd, at + b"/" + OPAQUE_NAME if at else OPAQUE_NAME) or fuse_opaque(fd, at=at):
         return b"y"
-    return b"x" if value == b"x" else b""
+    return b"x" if value == b"x" or _mark(fd, b"whiteouts", at) is not None else b""
 
 
 def fuse_opaque(fd: int, *, at: bytes = b"") -> bool:

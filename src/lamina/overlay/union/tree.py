@@ -249,7 +249,8 @@ class Tree:
             node.key = (place.branch.index, st.st_dev, st.st_ino)
             if self.upper and self.upper.indexed:
                 self._follow_index(node, place.branch, path)
-        if place.impure:
+        # A metacopy is a hole. Its directory says that it holds copies, unless somebody copied the layer without that.
+        if place.impure or (st.st_size and not st.st_blocks and node.kind == DT_REG):
             self._follow_origin(node, place, path, parent)
         return node, st
 

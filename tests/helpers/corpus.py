@@ -100,7 +100,7 @@ def _cases(path: Path) -> Iterator[Case]:
 
 
 def read_expected(*areas: str) -> dict[str, str]:
-    """Return what BuildKit makes of each case, by area and name."""
+    """Return what BuildKit makes of each case, by area and name: what was recorded, or else what is documented."""
     paths = [GOLDEN / f"{area}.expected" for area in areas] or sorted(GOLDEN.glob("*.expected"))
     expected = {}
     for path in paths:
@@ -108,12 +108,20 @@ def read_expected(*areas: str) -> dict[str, str]:
             name, _, body = part.partition("\n")
             lines = body.rstrip("\n")
             expected[f"{path.stem}-{name}"] = f"{lines}\n" if lines else ""
+    for part in (GOLDEN / "documented.txt").read_text().split("\n=== ")[1:]:
+        name, _, body = part.partition("\n")
+        expected[name] = f"{body.rstrip()}\n"
     return expected
 
 
 def read_open() -> frozenset[str]:
-    """Return the names of the cases that are not compared yet."""
-    return frozenset(line for line in (GOLDEN / "open.txt").read_text().splitlines() if not line.startswith("#"))
+    """Return the names of the cases in which we differ from BuildKit on purpose."""
+    return read_names(GOLDEN / "open.txt")
+
+
+def read_names(path: Path) -> frozenset[str]:
+    """Return the lines of a file that are neither empty nor comments."""
+    return frozenset(line for line in path.read_text().splitlines() if line and not line.startswith("#"))
 
 
 def build_all(cases: list[Case], build: Builder, folder: Path, *, at_once: int = 2) -> dict[str, Path | None]:

@@ -7,7 +7,8 @@
     etc/file gone
 
 Of the tree, what differs from the base image is shown. A time is shown where it is one of the context's or of an
-archive's, so before 2015; a time of the build itself is not.
+archive's, so before 2015; a time of the build itself is not. A plain picture is for builders that agree on what an
+image does, not on how it says so: without history, times, and what each writes of itself.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import json
 import stat
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,12 @@ _TYPES = {
     tarfile.BLKTYPE: stat.S_IFBLK,
 }
 _SHOWN = 60  # bytes of content that are shown as they are
+
+# What of an image is its builder's own affair: no field of the config that a runtime heeds, and the names that are
+# made for its mounts.
+_OWN_FIELDS = frozenset({"ArgsEscaped", "Hostname", "Image"})
+_OWN_LABELS = "io.buildah."
+_OWN_FILES = frozenset({"etc/hostname", "run"})
 
 
 @dataclass(eq=False, slots=True)
@@ -59,14 +67,31 @@ Tree = dict[str, Node]
 
 def picture(archive: Path, base: Path) -> str:
     """Return what the image in `archive` is beyond the one in `base`."""
+    return pictures(archive, base)[0]
+
+
+def pictures(archive: Path, base: Path) -> tuple[str, str]:
+    """Return the picture of an image and the plain one."""
     config, layers = _open(archive)
-    below, base_layers = _open(base)
+    below, base_layers = _base(base)
     if config["rootfs"]["diff_ids"][:1] != below["rootfs"]["diff_ids"]:
         below, base_layers = {}, []
-    lines = list(_config(config.get("config") or {}, below.get("config") or {}))
+    settings, settings_below = config.get("config") or {}, below.get("config") or {}
+    before, after = _flatten(base_layers), _flatten(layers)
+    lines = list(_config(settings, settings_below))
     lines += _history(config["history"], layers)[len(below.get("history", ())) :]
-    lines += _changes(_flatten(base_layers), _flatten(layers))
+    lines += _changes(before, after)
+    plain = [*_config(_plain_settings(settings), settings_below), *_changes(_plain(before), _plain(after))]
+    return _text(lines), _text(plain)
+
+
+def _text(lines: list[str]) -> str:
     return "".join(f"{line.encode('unicode_escape').decode()}\n" for line in lines)
+
+
+@cache
+def _base(path: Path) -> tuple[dict[str, Any], list[list[tuple[str, Node | str]]]]:
+    return _open(path)
 
 
 def _open(path: Path) -> tuple[dict[str, Any], list[list[tuple[str, Node | str]]]]:
@@ -134,6 +159,22 @@ def _flatten(layers: list[list[tuple[str, Node | str]]]) -> Tree:
 def _remove(tree: Tree, path: str, *, itself: bool = True) -> None:
     for name in [name for name in tree if name.startswith(f"{path}/") or (itself and name == path)]:
         del tree[name]
+
+
+def _plain_settings(config: dict[str, Any]) -> dict[str, Any]:
+    plain = {name: value for name, value in config.items() if name not in _OWN_FIELDS}
+    labels = plain.get("Labels") or {}
+    plain["Labels"] = {name: value for name, value in labels.items() if not name.startswith(_OWN_LABELS)}
+    if plain.get("WorkingDir") == "/":  # the same as none
+        del plain["WorkingDir"]
+    return plain
+
+
+def _plain(tree: Tree) -> Tree:
+    plain: dict[Node, Node] = {}  # names of one file stay names of one file
+    for node in tree.values():
+        plain.setdefault(node, replace(node, time=OLD))
+    return {path: plain[node] for path, node in tree.items() if path not in _OWN_FILES}
 
 
 def _config(config: dict[str, Any], below: dict[str, Any]) -> Iterator[str]:

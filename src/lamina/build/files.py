@@ -13,6 +13,7 @@ import hashlib
 import os
 import posixpath
 import stat
+import time
 from functools import partial
 
 from lamina.build.digests import Digests
@@ -217,7 +218,7 @@ class Copier:
         slash = "/" if destination.endswith("/") else ""
         destination = self.resolve(destination).rstrip("/") + slash or "/"
         tops = [each for each in selected if "/" not in each.place]
-        lone = len(tops) == 1 and tops[0].place != "" and not destination.endswith("/")
+        lone = len(tops) == 1 and tops[0].follow and tops[0].place != "" and not destination.endswith("/")
         if lone and not self._target.is_dir(destination):
             self.make_directories(posixpath.dirname(destination) or "/")
             self.copy_one(tops[0], destination)
@@ -258,11 +259,19 @@ class Copier:
         path = posixpath.join(destination, each.place) if each.place else destination.rstrip("/") or "/"
         if posixpath.dirname(each.place):
             self.make_directories(posixpath.dirname(path))
+        elif each.follow and each.place:
+            self._write_into(posixpath.dirname(path))
         if each.place or not self._source.is_dir(each.path):
             self.copy_one(each, path)
         elif each.path != "/":  # of a directory whose content is copied, the time alone goes with it
             self._times[path] = self._source.stat(each.path).st_mtime_ns
             self._copied.add(path)
+
+    def _write_into(self, directory: str) -> None:
+        """Give a directory the time of the making: after one was copied there, another source leaves a file in it."""
+        if directory in self._copied:
+            self._copied.remove(directory)
+            self._times[directory] = self._created or time.time_ns()
 
     def make_directories(self, path: str) -> None:
         """Make `path` and its parents as directories of root, or of --chown's user, with mode 0755 or --chmod's."""

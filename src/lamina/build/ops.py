@@ -22,6 +22,7 @@ from lamina.build.dockerfile.instructions import (
     ShellForm,
     Workdir,
 )
+from lamina.build.dockerfile.modes import parse_mode
 from lamina.build.dockerfile.mounts import BindMount, CacheMount, Mount
 from lamina.build.dockerfile.source import Word
 from lamina.build.inputs.names import is_remote
@@ -166,6 +167,8 @@ def _plan_copy(state: State, step: Copy | Add, *, from_: Word | None, parents: b
     # Names of --chown may stand in the key as written: what they mean is decided by the tree below, whose key is too.
     owner = step.chown.text if step.chown is not None else ""
     mode = step.chmod.text if step.chmod is not None else ""
+    if mode and parse_mode(mode) is None:
+        raise at(step, f"--chmod={mode}: expected an octal mode up to 7777, or a symbolic one", "--chmod=u=rwX,go=rX")
     own = (step.unpack, step.keep_git_dir) if isinstance(step, Add) else ()
     how = (take.sources, destination, take.exclude, parents, *own)
     return CopyOp(

@@ -14,7 +14,7 @@ from lamina.build.dockerfile.heredoc import Script, run_form
 from lamina.build.dockerfile.instructions import ExecForm, Run, ShellForm
 from lamina.build.dockerfile.mounts import BindMount, CacheMount, Mount, SecretMount, SshMount, TmpfsMount
 from lamina.build.keys import digest
-from lamina.build.secretfiles import SecretFiles, read_secret
+from lamina.build.secretfiles import SecretFiles, give_file, read_secret
 from lamina.build.values import BuildError, BuildOptions, State, at
 from lamina.errors import NotFound
 from lamina.ids.worker import Fd
@@ -53,7 +53,14 @@ def run_step(
     with (
         SecretFiles(worker) as secrets,
         _Mounts(
-            layout, state, run, options=options, directory=directory, materialize=materialize, secrets=secrets
+            layout,
+            worker,
+            state,
+            run,
+            options=options,
+            directory=directory,
+            materialize=materialize,
+            secrets=secrets,
         ) as taken,
     ):
         for mount in mounts:
@@ -163,6 +170,7 @@ class _Mounts:
     def __init__(
         self,
         layout: Layout,
+        worker: Worker,
         state: State,
         run: Run,
         *,
@@ -174,6 +182,7 @@ class _Mounts:
         self.binds: list[Bind | Tmpfs] = []
         self.environment: dict[str, str] = {}
         self._layout = layout
+        self._worker = worker
         self._state = state
         self._run = run
         self._options = options
@@ -234,13 +243,13 @@ class _Mounts:
 
     def _ssh(self, mount: SshMount) -> None:
         path = self._options.ssh.get(mount.id)
-        if path is None:
-            if mount.required:
-                raise at(self._run, f"no SSH agent {mount.id} was given", f"--ssh {mount.id}")
-            return
         target = self._target(mount.target or _SSH_SOCKET)
-        self.binds.append(Bind(os.path.abspath(path), target))
-        self.environment["SSH_AUTH_SOCK"] = target
+        if "SSH_AUTH_SOCK" not in self._state.variables:  # as BuildKit, without an agent, too
+            self.environment.setdefault("SSH_AUTH_SOCK", target)
+        if path is not None:
+            self.binds.append(Bind(os.path.abspath(path), target))
+        elif mount.required:
+            raise at(self._run, f"no SSH agent {mount.id} was given", f"--ssh {mount.id}")
 
     def _cache(self, mount: CacheMount) -> str:
         """Return the cache's directory in the store, made and locked as the mount says."""
@@ -257,7 +266,8 @@ class _Mounts:
             if mount.from_ is not None:
                 return self._first_cache(mount, path)
             os.makedirs(path, exist_ok=True)
-            os.chmod(path, 0o755 if mount.mode is None else mount.mode)
+            mode = 0o755 if mount.mode is None else mount.mode
+            self._worker.call(give_file, path=path, uid=mount.uid or 0, gid=mount.gid or 0, mode=mode)
         return path
 
     def _first_cache(self, mount: CacheMount, path: str) -> str:

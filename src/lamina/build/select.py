@@ -17,7 +17,8 @@ _ESCAPED = re.compile(r"\\.")
 class Selected:
     """A file to be taken: its `path` in the source, and its `place` below the destination, "" for that itself.
 
-    With `follow`, a link is taken for what it leads to: a source that COPY names is, what is found below one is not.
+    With `follow`, a link is taken for what it leads to: a source that COPY names is, what is found below one, or with
+    --parents, is not.
     """
 
     __slots__ = ("follow", "path", "place")
@@ -71,6 +72,8 @@ class Selection:
                 if not _has_wildcard(segment):
                     path = posixpath.join(directory, segment)
                     following += [path] if self._tree.lexists("/" + path) else []
+                elif segment == "**" and self._parents:
+                    following += self._directories(directory)
                 elif self._tree.is_dir("/" + directory):
                     names = sorted(self._tree.listdir("/" + directory))
                     matching = (name for name in names if fnmatch.fnmatchcase(name, segment))
@@ -78,35 +81,79 @@ class Selection:
             found = following
         yield from found
 
+    def _directories(self, top: str) -> Iterator[str]:
+        """Yield a directory and all below it."""
+        if not self._is_directory(top):
+            return
+        yield top
+        self.listed.add("/" + top)
+        for name in sorted(self._tree.listdir("/" + top)):
+            yield from self._directories(posixpath.join(top, name))
+
     def _walk(self, top: str, pivot: str) -> Iterator[Selected]:
-        """Yield `top` and what is below it: of a directory, the content goes to the destination, not the directory."""
-        is_directory = self._tree.is_dir("/" + top)
+        """Yield `top` and what is below it: of a directory, the content goes to the destination, not the directory.
+
+        A directory that is left out, but for something below it, comes along with that.
+        """
         if self._parents:
-            place = posixpath.relpath(top, pivot) if pivot else top
-        else:
-            place = "" if is_directory else posixpath.basename(top)
+            yield from self._walk_with_parents(top, pivot)
+            return
+        is_directory = self._tree.is_dir("/" + top)
         ignored, matched = self._enter_all(top)
+        first = Selected("/" + top, "" if is_directory else posixpath.basename(top), follow=True)
         if not ignored or (is_directory and not top):
-            yield Selected("/" + top, place, follow=True)
+            yield first
         elif not is_directory or self._prunes(top):
             return
         if is_directory:
-            yield from self._walk_below(top, len(top) + 1 if top else 0, place, matched)
+            waiting = [first] if ignored and top else []
+            yield from self._walk_below(top, len(top) + 1 if top else 0, "", matched, waiting)
 
-    def _walk_below(self, directory: str, below: int, place: str, matched: Matched) -> Iterator[Selected]:
-        """Yield what is in a directory; paths without their first `below` characters are what --exclude judges."""
+    def _walk_with_parents(self, top: str, pivot: str) -> Iterator[Selected]:
+        """Yield the directories between `pivot` and `top`, `top` and what is below it, with their places below `pivot`.
+
+        --exclude judges all of them from the pivot on.
+        """
+        below = len(pivot) + 1 if pivot else 0
+        parts = top[below:].split("/")
+        paths = [top[:below] + "/".join(parts[:end]) for end in range(1, len(parts) + 1)] if top else [""]
+        if top and self._exclude.matches(top[below:]):
+            return
+        waiting = [Selected("/" + path, path[below:]) for path in paths[:-1] if self._is_directory(path)]
+        ignored, matched = self._enter_all(top)
+        waiting.append(Selected("/" + top, top[below:]))
+        if not ignored:
+            yield from waiting
+            waiting = []
+        if self._is_directory(top) and not (ignored and self._prunes(top)):
+            yield from self._walk_below(top, below, top[below:], matched, waiting)
+
+    def _walk_below(
+        self, directory: str, below: int, place: str, matched: Matched, waiting: list[Selected]
+    ) -> Iterator[Selected]:
+        """Yield what is in a directory; paths without their first `below` characters are what --exclude judges.
+
+        Before the first of it come the directories that are `waiting`.
+        """
         self.listed.add("/" + directory)
         for name in sorted(self._tree.listdir("/" + directory)):
             path = f"{directory}/{name}" if directory else name
             if self._exclude.matches(path[below:]):
                 continue
             ignored, inner = self._ignore.enter(path, matched) if self._ignore else (False, ())
-            where = posixpath.join(place, name)
+            selected = Selected("/" + path, posixpath.join(place, name))
             if not ignored:
-                yield Selected("/" + path, where)
-            is_directory = self._tree.is_dir("/" + path) and not self._tree.is_symlink("/" + path)
-            if is_directory and not (ignored and self._prunes(path)):
-                yield from self._walk_below(path, below, where, inner)
+                yield from waiting
+                waiting.clear()
+                yield selected
+            if self._is_directory(path) and not (ignored and self._prunes(path)):
+                count = len(waiting)
+                waiting += [selected] if ignored else []
+                yield from self._walk_below(path, below, selected.place, inner, waiting)
+                del waiting[count:]
+
+    def _is_directory(self, path: str) -> bool:
+        return self._tree.is_dir("/" + path) and not self._tree.is_symlink("/" + path)
 
     def _enter_all(self, top: str) -> tuple[bool, Matched]:
         """Ask the .dockerignore about `top`, from the root down."""

@@ -32,7 +32,7 @@ def resolve(wanted: str, passwd: bytes, group: bytes) -> User:
     """Return the user for "", "name", "uid", "name:group", "uid:gid" with docker's rules.
 
     A number needs no entry: its group is then 0. Groups that list the user as a member are added unless a group was
-    named. Raises InvalidInput for a name that the files do not have.
+    named, which then is the only one. Raises InvalidInput for a name that the files do not have.
     """
     try:
         os.fsencode(wanted)
@@ -51,7 +51,8 @@ def resolve(wanted: str, passwd: bytes, group: bytes) -> User:
         raise InvalidInput("run as", wanted, "the entry in the image's /etc/passwd is damaged")
     groups = _lines(group, 4)
     if colon:
-        return User(uid, _group_id(groups, group_name), [], home)
+        gid = _group_id(groups, group_name)
+        return User(uid, gid, [gid], home)
     more = [_number(fields[2]) for fields in groups if login and login in fields[3].split(b",")]
     return User(uid, gid, sorted({gid, *(number for number in more if number is not None)}), home)
 

@@ -14,6 +14,7 @@ import pytest
 import lamina as package
 from lamina.errors import LaminaError
 from tests.helpers.command import Lamina, program, run
+from tests.helpers.probes import who
 
 pytestmark = pytest.mark.requires("overlay", "fuse")
 
@@ -72,7 +73,7 @@ def layer_in_the_upper(place: Path) -> Case:
 
 
 def strange_mark(place: Path) -> Case:
-    for space in ("user", "trusted") if os.geteuid() == 0 else ("user",):
+    for space in ("user", "trusted") if who() == "root" else ("user",):
         os.setxattr(place / "upper/inner", f"{space}.overlay.opaque", b"maybe")
     return "lower", "upper", "work", "overlay.opaque=maybe, which no version of overlayfs writes there"
 

@@ -31,10 +31,12 @@ def apply_layer(
     on_event: OnEvent,
     length: int | None = None,
     max_size: int | None = None,
+    sync: bool = True,
 ) -> dict[str, object]:
     """Make a layer of the tar archive that `stream` gives, compressed or not, in its next `length` bytes or all.
 
-    An archive of more than `max_size` bytes, uncompressed, is refused (InvalidInput); without, what is a bomb.
+    An archive of more than `max_size` bytes, uncompressed, is refused (InvalidInput); without, what is a bomb. Without
+    `sync` it is the caller's to bring the layer to disk.
 
     Returns `diff_id` and `size` of the uncompressed archive, the bytes of `content` in it, its number of `entries`, its
     `compression`, and whether it is `complete`: the tree took nothing from the layers below. InvalidInput where
@@ -51,6 +53,7 @@ def apply_layer(
         length=length,
         max_size=max_size,
         expected=expected_diff_id,
+        sync=sync,
         on_event=on_event,
     )
 

@@ -155,6 +155,7 @@ def unpack(
     length: int | None = None,
     max_size: int | None = None,
     expected: str,
+    sync: bool,
     on_event: OnEvent,
 ) -> dict[str, object]:
     """Apply the archive that `stream` gives (in its next `length` bytes, or all), and describe what came of it.
@@ -162,7 +163,7 @@ def unpack(
     InvalidInput where its diff id is not `expected` (if that is given), and for more than `max_size` bytes.
     """
     progress = Progress(os.fstat(stream).st_size if length is None else length, on_event)
-    with making(staging, below, space=space, single_id=single_id) as made:
+    with making(staging, below, space=space, single_id=single_id, sync=sync) as made:
         with Source(stream, length, max_size) as source, Flusher(made.staging) as flusher:
             reader = TarReader(source, made.literal)
             content = StreamContent(reader)

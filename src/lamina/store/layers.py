@@ -66,6 +66,12 @@ def read_layer(layout: Layout, name: str) -> LayerRecord:
     )
 
 
+def has_layer(layout: Layout, name: str) -> bool:
+    """Tell whether the layer is there, and not cut short by the machine's stop."""
+    directory = layout.path("layers", name)
+    return any(os.path.exists(f"{directory}/{record}") for record in ("layer", f"layer-{boot_id()}", "layer"))
+
+
 def read_compressed(layout: Layout, name: str, maker: str | None) -> tuple[BlobDigest, int] | None:
     """Return digest and size of what `maker` (`layer.encode.maker_of`) made of the layer's tar, if that is known.
 

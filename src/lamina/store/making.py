@@ -44,12 +44,14 @@ def apply(
     length: int | None = None,
     max_size: int | None = None,
     expected: str = "",
+    sync: bool = True,
     on_event: OnEvent,
 ) -> LayerRecord:
     """Publish the layer whose tar comes from `stream`, compressed or not, over the layers `below`, base first.
 
     With `length`, only so many bytes of `stream` are read; with `max_size`, more uncompressed ones are refused. With
-    `expected`, a diff id, anything else is refused (InvalidInput) and nothing is published.
+    `expected`, a diff id, anything else is refused (InvalidInput) and nothing is published. Without `sync` the layer is
+    lost if the machine stops before `settle_layers`.
     """
     make = _apply_job(
         staging.layout,
@@ -59,9 +61,10 @@ def apply(
         length=length,
         max_size=max_size,
         expected=expected,
+        sync=sync,
         on_event=on_event,
     )
-    return _make(staging, worker, below, make)
+    return _make(staging, worker, below, make, sync=sync)
 
 
 def apply_anywhere(
@@ -72,6 +75,7 @@ def apply_anywhere(
     length: int | None = None,
     max_size: int | None = None,
     expected: str,
+    sync: bool = True,
     on_event: OnEvent,
 ) -> LayerRecord | None:
     """Publish the layer as `apply` does if it is the same over whatever lies below.
@@ -86,11 +90,12 @@ def apply_anywhere(
         length=length,
         max_size=max_size,
         expected=expected,
+        sync=sync,
         on_event=on_event,
     )
     try:
         with _made(staging, worker, make) as (directory, made):
-            return _publish(staging, directory, (), made) if made["complete"] else None
+            return _publish(staging, directory, (), made, sync=sync) if made["complete"] else None
     except InvalidInput:  # a hard link into a layer below looks like one to nothing; with that layer, all is clear
         return None
 
@@ -104,6 +109,7 @@ def _apply_job(
     length: int | None,
     max_size: int | None,
     expected: str,
+    sync: bool,
     on_event: OnEvent,
 ) -> Callable[[str], Mapping[str, object]]:
     def make(directory: str) -> Mapping[str, object]:
@@ -118,6 +124,7 @@ def _apply_job(
             expected_diff_id=expected,
             length=length,
             max_size=max_size,
+            sync=sync,
             on_event=on_event,
         )
 

@@ -32,7 +32,7 @@ from lamina.oci.reference import Reference
 from lamina.store import making
 from lamina.store.blobs import blob_thing, has_blob, publish_blob
 from lamina.store.images import ImageRecord
-from lamina.store.layers import read_layer
+from lamina.store.layers import has_layer, read_layer, settle_layers
 from lamina.store.publish import check_name, publish_documents, tag_image
 from lamina.store.staging import Staging
 from lamina.transfer.content import Source, verified
@@ -184,6 +184,7 @@ class _Taking:
             taken = self._await(self._futures[layer.descriptor.digest])
             self._names.append(self._named(layer, taken, self._names))
         self._check_size(self._names)
+        settle_layers(self._staging.layout, self._names)  # together: the disk is waited for once
         return self._names
 
     def _await(self, future: Future[_Taken]) -> _Taken:
@@ -244,7 +245,7 @@ class _Taking:
         with layout.publishing():
             for name in layer.names:
                 self._staging.pin(f"layers/{name}")
-                if os.path.exists(layout.path("layers", name)):
+                if has_layer(layout, name):
                     return name
         return None
 
@@ -278,12 +279,13 @@ class _Taking:
         staging, worker, size, expected = self._staging, self._worker, self._max_size, layer.diff_id
         if below is None and not layer.is_base:
             made = making.apply_anywhere(
-                staging, worker, stream, length=length, max_size=size, expected=expected, on_event=on_event
+                staging, worker, stream, length=length, max_size=size, expected=expected, sync=False, on_event=on_event
             )
             return made.name if made else None
         return making.apply(
-            staging, worker, stream, below or (), length=length, max_size=size, expected=expected, on_event=on_event
-        ).name
+            staging, worker, stream, below or (), length=length, max_size=size, expected=expected, sync=False,
+            on_event=on_event,
+        ).name  # fmt: skip
 
     # Bytes from elsewhere
 

@@ -8,6 +8,7 @@ import hashlib
 import io
 import lzma
 import os
+import shlex
 import stat
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +22,7 @@ from lamina.build.stepevent import StepEvent
 from lamina.events import Event
 from lamina.overlay.union.union import Union
 from lamina.tar.zstd import ZstdCompressor
-from tests.helpers.command import Lamina
+from tests.helpers.command import Lamina, program, run
 from tests.helpers.git import COMMITTED, commit, git, make_repository
 from tests.helpers.layouts import Made
 from tests.helpers.web import Page, Site, folder_server, website
@@ -494,3 +495,12 @@ def test_what_a_context_says_must_be_a_file(lamina: Lamina, scratch: Path, name:
     done = lamina("build", context, status=125, seconds=60)
     assert f"{context}/{name}: it is not a regular file\n" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_dockerfile_comes_through_a_pipe(lamina: Lamina, scratch: Path) -> None:
+    (scratch / "data").mkdir()
+    words = " ".join(map(shlex.quote, program()))
+    script = f"printf 'FROM scratch\\nLABEL a=b\\n' | {words} build -t piped:1 -f /dev/stdin data"
+    for _ in range(2):
+        run(["sh", "-c", script], env=lamina.environment(), cwd=lamina.cwd)
+    assert '"a": "b"' in lamina("inspect", "piped:1").stdout

@@ -54,9 +54,12 @@ def asked_for(context: str, dockerfile: str | None, words: Iterable[object]) -> 
         return None
     names = [dockerfile] if dockerfile else [f"{root}/Dockerfile", f"{root}/Containerfile"]
     path = next(filter(os.path.exists, names), "")
+    ignoring = [f"{path}.dockerignore", f"{root}/.dockerignore"]
+    if any(os.path.exists(name) and not os.path.isfile(name) for name in (path, *ignoring)):
+        return None  # the build says what is wrong with it; and what a pipe gives is there once
     try:
         data = read_if_present(path) if path else None
-        ignores = [read_if_present(f"{path}.dockerignore"), read_if_present(f"{root}/.dockerignore")]
+        ignores = [*map(read_if_present, ignoring)]
     except OSError:
         return None
     if data is None:

@@ -42,6 +42,7 @@ _SHOWN = 60  # bytes of content that are shown as they are
 # made for its mounts.
 _OWN_FIELDS = frozenset({"ArgsEscaped", "Hostname", "Image"})
 _OWN_LABELS = "io.buildah."
+_OWN_XATTRS = "user.overlay."  # buildah leaves them in layers where it runs without root
 _OWN_FILES = frozenset({"etc/hostname", "run"})
 
 
@@ -173,7 +174,8 @@ def _plain_settings(config: dict[str, Any]) -> dict[str, Any]:
 def _plain(tree: Tree) -> Tree:
     plain: dict[Node, Node] = {}  # names of one file stay names of one file
     for node in tree.values():
-        plain.setdefault(node, replace(node, time=OLD))
+        xattrs = {name: value for name, value in node.xattrs.items() if not name.startswith(_OWN_XATTRS)}
+        plain.setdefault(node, replace(node, time=OLD, xattrs=xattrs))
     return {path: plain[node] for path, node in tree.items() if path not in _OWN_FILES}
 
 

@@ -164,7 +164,7 @@ def test_patterns_take_away_what_they_match(pattern: str, value: str) -> None:
         assert value.endswith(without_prefix(tokens, value, longest=longest))
         assert value.startswith(without_suffix(tokens, value, longest=longest))
     assert len(without_prefix(tokens, value, longest=True)) <= len(without_prefix(tokens, value, longest=False))
-    assert set(replace(tokens, value, "", everywhere=True)) <= set(value)
+    assert set(replace(tokens, value, "", everywhere=True, limit=1 << 20)) <= set(value)
 
 
 @given(_text | st.text(alphabet='type=bindcachesrtgmpfodqu,"/0123456789$', max_size=40))

@@ -24,6 +24,7 @@ from lamina.build.dockerfile.statement import Statement
 from lamina.build.dockerfile.typed import make_instruction
 
 _TAKE_DOCUMENTS = ("ADD", "COPY", "RUN")
+_MOST = 100_000  # instructions: beyond what people and programs write, and read within seconds
 
 
 def parse(data: bytes | str, name: str = "Dockerfile") -> Dockerfile:
@@ -82,11 +83,16 @@ class _Reader:
     def __init__(self, data: bytes | str, name: str, escape: str | None = None) -> None:
         self.lexer = Lexer(data, name, escape)
         self.gaps: list[Position] = []
+        self._count = 0
 
     def next(self) -> Instruction | None:
         while line := self.lexer.line():
             self.gaps += line.gaps
             if line.word.text.strip(BLANKS):
+                self._count += 1
+                if self._count > _MOST:
+                    reason = f"more than {_MOST} instructions"
+                    raise DockerfileError(self.lexer.source, line.word.position(0), reason)
                 return make_instruction(self._statement(line))
         return None
 

@@ -15,7 +15,7 @@ Tokens: TypeAlias = tuple[str | int, ...]
 
 
 class BadPattern(ValueError):
-    """A backslash stands before something that needs none; the text says before what."""
+    """A backslash stands before something that needs none, or a result is too long; the text says what."""
 
 
 def parse_pattern(text: str) -> Tokens:
@@ -89,12 +89,14 @@ def without_suffix(tokens: Tokens, value: str, *, longest: bool) -> str:
     return without_prefix(tokens[::-1], value[::-1], longest=longest)[::-1]
 
 
-def replace(tokens: Tokens, value: str, replacement: str, *, everywhere: bool) -> str:
+def replace(tokens: Tokens, value: str, replacement: str, *, everywhere: bool, limit: int) -> str:
     """Return `value` with its first match replaced, or all; matches are as long as they can be.
 
-    An empty match that touches the one before it is none.
+    An empty match that touches the one before it is none. Raises BadPattern where the replacements have more
+    than `limit` characters together.
     """
     parts: list[str] = []
+    added = 0
     at = copied = 0
     previous = -1
     while at <= len(value):
@@ -102,6 +104,9 @@ def replace(tokens: Tokens, value: str, replacement: str, *, everywhere: bool) -
         if end is not None and not (end == at == previous):
             parts += [value[copied:at], replacement]
             copied = previous = end
+            added += len(replacement)
+            if added > limit:
+                raise BadPattern(f"its value has more than {limit} characters")
             if not everywhere:
                 break
         at = end if end is not None and end > at else at + 1

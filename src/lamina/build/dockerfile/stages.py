@@ -57,7 +57,9 @@ def target_stage(dockerfile: Dockerfile, target: str | None) -> Stage:
 
 
 def stage_hint(dockerfile: Dockerfile, name: str) -> str:
-    """Return a did-you-mean for an image that was not found and is perhaps a misspelt stage, or ""."""
+    """Return a hint for an image that was not found and is perhaps a stage, misspelt or further down, or ""."""
+    if any(stage.name == name.lower() for stage in dockerfile.stages):
+        return f"the stage {name} comes later: put it before this one"
     return did_you_mean(name, [stage.name for stage in dockerfile.stages if stage.name is not None])
 
 

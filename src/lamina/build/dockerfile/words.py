@@ -23,6 +23,7 @@ from lamina.build.dockerfile.patterns import BadPattern, parse_pattern, replace,
 from lamina.build.dockerfile.source import DockerfileError, Position, Source, Word
 
 _SPECIAL = frozenset("@*#?-$!0")
+_LONGEST = 1 << 20  # characters of a word: what doubles itself from one ARG to the next ends here
 _DEEPEST = 100  # substitutions within substitutions: beyond what people write, and well within Python's stack
 _SIMPLE = re.compile(r"[A-Za-z0-9_./:@%+,=~-]*")  # most words: nothing to do
 _NOTHING: Mapping[str, str] = {}
@@ -124,11 +125,15 @@ class _Lexer:
         start = self._at
         parts: list[str] = []
         split = _Splitter()
+        length = 0
         while character := self._peek():
             if character == stop:
                 self._at += 1
                 break
             text, quoted = self._piece(character)
+            length += len(text)
+            if length > _LONGEST:
+                self._fail(start, f"its value has more than {_LONGEST} characters")
             parts.append(text)
             split.add(text, quoted=quoted)
         else:
@@ -266,7 +271,11 @@ class _Lexer:
         value = self._look_up(name)
         if value is None and self._rules.keep_unset:
             return f"${{{name}/{pattern}/{replacement}}}"
-        return replace(self._pattern(pattern, start), value or "", replacement, everywhere=everywhere)
+        tokens = self._pattern(pattern, start)
+        try:
+            return replace(tokens, value or "", replacement, everywhere=everywhere, limit=_LONGEST)
+        except BadPattern as error:
+            self._fail(start, str(error))
 
     def _pattern(self, text: str, start: int) -> tuple[str | int, ...]:
         try:

@@ -5,6 +5,7 @@ Its arguments are made by `start`. On a failure the four fields of a LaminaError
 
 from __future__ import annotations
 
+import gc
 import marshal
 import os
 import resource
@@ -36,6 +37,7 @@ def main() -> int:
         signal.signal(number, signal.SIG_IGN)  # the terminal's signals are meant for what works in the mount
     os.umask(0)
     os.chdir("/")
+    gc.set_threshold(50_000)  # names and nodes are many, live long, and have no cycles when they go
     try:
         _serve(Overlay(**words["overlay"]), words)
     except LaminaError as error:
@@ -78,7 +80,7 @@ def _serve(overlay: Overlay, words: dict[str, object]) -> None:
         on_error=_Defects(),
     )
     control = _take_orders(str(words["target"]), file_system, keep_errors=not words["logged"])
-    file_system.notify = session.notify
+    file_system.served_by(session)
     session.run()
     if control is not None:
         control.close()

@@ -21,7 +21,7 @@ from lamina.linux.process import CAP_SYS_ADMIN, has_capability
 from lamina.overlay.fuse import offsets, wire
 from lamina.overlay.fuse.ahead import Ahead
 from lamina.overlay.fuse.files import Files
-from lamina.overlay.fuse.session import Body, Handler, Request
+from lamina.overlay.fuse.session import Body, Handler, PatientLock, Request, Session
 from lamina.overlay.union.branch import DT_DIR, DT_REG
 from lamina.overlay.union.make import Spec
 from lamina.overlay.union.node import UPPER, Directory, Node
@@ -62,9 +62,8 @@ _PRIVILEGED = stat.S_ISUID | stat.S_ISGID
 class FileSystem:
     """Answers requests from `tree`, and changes it through `upper` if there is one.
 
-    `open_files` bounds the descriptors that are kept. `notify` sends the kernel a message that it did not ask for,
-    once it is set to the session's. `sync` says whether fsync reaches the disk (not if volatile),
-    `copy_renamed` what becomes of a lower directory that is renamed.
+    `open_files` bounds the descriptors that are kept. `served_by` tells it of its session. `sync` says whether fsync
+    reaches the disk (not if volatile), `copy_renamed` what becomes of a lower directory that is renamed.
     """
 
     def __init__(
@@ -91,6 +90,14 @@ class FileSystem:
         self._ids = itertools.count(wire.ROOT + 1)
         self._nodes: dict[int, Node] = {wire.ROOT: tree.root}
         tree.root.id, tree.root.lookups = wire.ROOT, 1
+
+    def served_by(self, session: Session) -> None:
+        """Let `session`, which is to run, send the kernel messages that it did not ask for.
+
+        Its threads let others take requests before they wait for the tree.
+        """
+        self.notify = session.notify
+        self._tree.lock = PatientLock(session.step_aside)
 
     def close(self) -> None:
         """Close the files that are kept open and let go of all nodes."""
@@ -208,7 +215,10 @@ class FileSystem:
 
     def _lookup(self, request: Request) -> bytes:
         name = request.name()
-        found = self._found(self._directory(request), name)
+        directory = self._directory(request)
+        if directory.listing is None:
+            request.step_aside()
+        found = self._found(directory, name)
         if found is None:
             if len(name) > 255:
                 raise failed(errno.ENAMETOOLONG, name)
@@ -246,6 +256,8 @@ class FileSystem:
     def _setattr(self, request: Request) -> bytes:
         node = self._node(request)
         fields = wire.SETATTR_IN.unpack_from(request.body)
+        if node.rank != UPPER:
+            request.step_aside()  # to copy it up
         valid, _, _, size, _, atime, mtime, _, atime_ns, mtime_ns, _, mode, _, uid, gid = fields
         if valid & wire.FATTR_SIZE:
             os.ftruncate(self._files.writing(node, size=size).fd, size)
@@ -339,6 +351,7 @@ class FileSystem:
         if not isinstance(target, Directory):
             raise failed(errno.ESTALE)
         old, new = request.names(names)
+        request.step_aside()  # directories may have to be copied up
         self._changer().rename(self._directory(request), old, target, new, flags)
         return b""
 
@@ -347,6 +360,7 @@ class FileSystem:
         node = self._nodes.get(node_id)
         if node is None:
             raise failed(errno.ESTALE)
+        request.step_aside()
         self._changer().link(node, self._directory(request), request.name(wire.LINK_IN.size))
         return self._new_entry((node, self._tree.stat(node)))
 
@@ -358,6 +372,7 @@ class FileSystem:
         node = self._node(request)
         if isinstance(self._tree, TracedTree):
             self._tree.opened(node, flags)
+        request.step_aside()
         with self._tree.lock:
             if self._writer and flags & os.O_ACCMODE != os.O_RDONLY and not self._writer.copy_up.can_read(node):
                 self._writer.copy_up.node(node, writing=True)
@@ -371,12 +386,21 @@ class FileSystem:
         if not offset and node.rank != UPPER:
             self._ahead.used(node)
         file = self._files.reading(node)
-        got = os.preadv(file.fd, [request.scratch[:size]], offset)
-        return request.scratch[:got]
+        room, got = request.scratch[:size], 0
+        try:
+            while got < size and (more := os.preadv(file.fd, [room[got:]], offset + got, os.RWF_NOWAIT)):
+                got += more
+        except OSError as error:
+            if error.errno == errno.EAGAIN:  # not all of it is in memory; other file systems cannot tell
+                request.step_aside()
+            got += os.preadv(file.fd, [room[got:]], offset + got)
+        return room[:got]
 
     def _write(self, request: Request) -> bytes:
         _, offset, size, flags, _, _, _ = wire.WRITE_IN.unpack_from(request.body)
         node = self._node(request)
+        if node.rank != UPPER:
+            request.step_aside()
         file = self._files.writing(node)
         data = request.view[wire.WRITE_DATA : wire.WRITE_DATA + size]
         done = os.pwrite(file.fd, data, offset)
@@ -386,6 +410,7 @@ class FileSystem:
 
     def _fallocate(self, request: Request) -> bytes:
         _, offset, length, mode = wire.FALLOCATE_IN.unpack_from(request.body)
+        request.step_aside()
         node = self._node(request)
         fallocate(self._files.writing(node).fd, mode, offset, length)
         self._written_by(request, node)
@@ -396,6 +421,7 @@ class FileSystem:
         out = self._nodes.get(out_id)
         if out is None:
             raise failed(errno.ESTALE)
+        request.step_aside()
         target = self._files.writing(out)  # first: it may be the source as well, which is then read from the copy
         source = self._files.reading(self._node(request))
         done = os.copy_file_range(source.fd, target.fd, min(length, 1 << 30), offset, out_offset)
@@ -409,6 +435,7 @@ class FileSystem:
 
     def _fsync(self, request: Request) -> bytes:
         _, flags = wire.FSYNC_IN.unpack_from(request.body)
+        request.step_aside()
         if self._sync and self._writer:
             file = self._files.reading(self._node(request))
             if file.upper:
@@ -417,6 +444,7 @@ class FileSystem:
 
     def _fsyncdir(self, request: Request) -> bytes:
         node = self._directory(request)
+        request.step_aside()
         if self._sync and node.dead is None and self._tree.where(node)[0].index == len(self._tree.branches):
             fd = self._tree.open(node, os.O_RDONLY | os.O_DIRECTORY)
             try:
@@ -451,6 +479,8 @@ class FileSystem:
         name = request.name(wire.SETXATTR_IN.size)
         start = wire.SETXATTR_IN.size + len(name) + 1
         node = self._node(request)
+        if node.rank != UPPER:
+            request.step_aside()
         self._attributes.setxattr(node, name, bytes(request.body[start : start + size]), flags)
         if extended & wire.SETXATTR_ACL_KILL_SGID:
             mode = self._tree.stat(node).st_mode
@@ -511,6 +541,8 @@ class FileSystem:
         if not offset:
             self._ahead.used(directory)
         records: list[bytes] = []
+        if directory.listing is None:
+            request.step_aside()  # its places have to be read
         if directory.dead is not None:
             return b""
         shift = len(_DOTS)

@@ -5,20 +5,22 @@ reply's body, or None where the protocol has no reply; it fails by raising OSErr
 that is not in the table is answered with ENOSYS, by which the kernel learns for some of them never to ask again (OPEN,
 OPENDIR, FLUSH).
 
-Each thread blocks in readv(2) on a descriptor of its own (FUSE_DEV_IOC_CLONE) and answers there, which is what makes a
-round trip cheap also for a single client.
+One thread at a time takes requests, and looks for the next one for a moment before it sleeps: what a round trip costs
+is the waking of threads, and on a virtual machine that of processors. A handler that is about to wait (for a disk, for
+another one's lock) calls `Request.step_aside` first, upon which another thread takes its place.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import select
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping
 
-from lamina.linux import fuse as device
 from lamina.overlay.fuse import wire
 
 #: The largest data of one READ or WRITE.
@@ -26,8 +28,33 @@ MAX_DATA = 1 << 20
 _PAGES = MAX_DATA // 4096
 _BUFFER = MAX_DATA + 4096  # a WRITE's headers stand before its data
 
+#: How often the device is looked at before its reader sleeps: some fifty microseconds.
+_LOOKS = 40
+
+#: A handler that took so many seconds without stepping aside is made to do so the next times that it is called.
+_LONG = 0.001
+_WARY = 32
+
 #: errno values of a read from the device that only mean "again": an aborted request, a signal.
 _AGAIN = (errno.ENOENT, errno.EINTR, errno.EAGAIN)
+
+
+class PatientLock:
+    """A lock that its holder may take again; who has to wait for it calls `before_waiting` first."""
+
+    __slots__ = ("_before_waiting", "_lock")
+
+    def __init__(self, before_waiting: Callable[[], None]) -> None:
+        self._lock = threading.RLock()
+        self._before_waiting = before_waiting
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            self._before_waiting()
+            self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 class Request:
@@ -37,14 +64,22 @@ class Request:
     caller's. `scratch` has room for the largest reply.
     """
 
-    __slots__ = ("body", "buffer", "gid", "node", "opcode", "pid", "scratch", "uid", "view")
+    __slots__ = ("_turn", "body", "buffer", "gid", "node", "opcode", "pid", "scratch", "takes", "uid", "view")
 
-    def __init__(self) -> None:
+    def __init__(self, turn: threading.Lock | None = None) -> None:
+        self._turn = turn
+        self.takes = False  # whether its thread is the one that takes requests
         self.buffer = bytearray(_BUFFER)
         self.view = memoryview(self.buffer)
         self.scratch = memoryview(bytearray(_BUFFER))
         self.body = self.view
         self.opcode = self.node = self.uid = self.gid = self.pid = 0
+
+    def step_aside(self) -> None:
+        """Let another thread take the next requests, since this one is going to wait; may be repeated."""
+        if self.takes and self._turn is not None:
+            self.takes = False
+            self._turn.release()
 
     def name(self, offset: int = 0) -> bytes:
         """Return the name that stands from `offset` of the body to a zero byte."""
@@ -85,28 +120,31 @@ class Session:
         self._threads = threads
         self._on_ready = on_ready
         self._on_error = on_error or _print
+        self._turn = threading.Lock()
+        self._own = threading.local()  # each thread's request
+        self._wary: dict[int, int] = {}  # by operation code, how many more times its handler steps aside
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLIN)
 
     def run(self) -> None:
         """Serve until the file system is unmounted or the connection aborted. `fd` stays the caller's."""
-        request = Request()
-        if not self._handshake(request):
+        if not self._handshake(Request()):
             return
         if self._on_ready:
             self._on_ready()
-        clones = [device.clone(self.fd) for _ in range(self._threads - 1)]
-        try:
-            workers = [
-                threading.Thread(target=self._serve, args=(fd, Request()), name=f"fuse-{n}", daemon=True)
-                for n, fd in enumerate(clones)
-            ]
-            for worker in workers:
-                worker.start()
-            self._serve(self.fd, request)
-            for worker in workers:
-                worker.join()
-        finally:
-            for fd in clones:
-                os.close(fd)
+        os.set_blocking(self.fd, False)
+        workers = [threading.Thread(target=self._serve, name=f"fuse-{n}", daemon=True) for n in range(1, self._threads)]
+        for worker in workers:
+            worker.start()
+        self._serve()
+        for worker in workers:
+            worker.join()
+
+    def step_aside(self) -> None:
+        """Let another thread take requests if the calling one does, since it is going to wait."""
+        request = getattr(self._own, "request", None)
+        if request is not None:
+            request.step_aside()
 
     def notify(self, code: int, body: bytes) -> None:
         """Tell the kernel what nobody asked for (wire.NOTIFY_*); ENOENT where it knows nothing of the subject is fine.
@@ -154,20 +192,39 @@ class Session:
     def _reply(self, unique: int, body: bytes) -> None:
         os.write(self.fd, wire.HEADER_OUT.pack(wire.HEADER_OUT.size + len(body), 0, unique) + body)
 
-    def _serve(self, fd: int, request: Request) -> None:
-        """Answer requests until the file system is gone: one loop, since a call more would be one for each request."""
-        handlers = self._handlers
+    def _serve(self) -> None:
+        """Take requests in turn with the other threads until the file system is gone."""
+        request = self._own.request = Request(self._turn)
+        while True:
+            self._turn.acquire()
+            request.takes = True
+            try:
+                if not self._take(request):
+                    return
+            finally:
+                request.step_aside()
+
+    def _take(self, request: Request) -> bool:  # noqa: PLR0912  # one loop: a call more would be one for each request
+        """Answer requests until this thread stepped aside; False when the file system is gone."""
+        fd, handlers, wary, clock = self.fd, self._handlers, self._wary, time.monotonic
         unpack, pack = wire.HEADER_IN.unpack_from, wire.HEADER_OUT.pack
         head, out, view, buffers = wire.HEADER_IN.size, wire.HEADER_OUT.size, request.view, [request.buffer]
-        while True:
+        poll = self._poll.poll
+        while request.takes:
+            for _ in range(_LOOKS):
+                os.sched_yield()  # to whom the next request comes from, if there is no other processor for it
+                if poll(0):
+                    break
+            else:
+                poll()
             try:
                 length = os.readv(fd, buffers)
             except OSError as error:
                 if _is_over(error):
-                    return
+                    return False
                 continue
             if not length:
-                return
+                return False
             _, code, unique, request.node, request.uid, request.gid, request.pid, extensions, _ = unpack(view)
             request.opcode = code
             request.body = view[head : length - extensions * 8]
@@ -176,6 +233,10 @@ class Session:
                 if code != wire.INTERRUPT:  # requests are short: an interrupted one is answered as it is
                     self._fail(fd, unique, errno.ENOSYS)
                 continue
+            begin = clock()
+            if wary.get(code):
+                wary[code] -= 1
+                request.step_aside()
             try:
                 body = handler(request)
             except OSError as error:
@@ -185,6 +246,8 @@ class Session:
                 self._on_error(traceback.format_exc())
                 self._fail(fd, unique, errno.EIO)
                 continue
+            if request.takes and clock() - begin > _LONG:
+                wary[code] = _WARY
             if body is None:
                 continue
             if isinstance(body, int):
@@ -195,6 +258,7 @@ class Session:
             except OSError as error:
                 if not _is_nobody_waiting(error):
                     raise
+        return True
 
     @staticmethod
     def _receive(fd: int, request: Request) -> int:

@@ -11,6 +11,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from lamina.overlay.union import merge
@@ -45,7 +46,7 @@ class Tree:
         self.branches: list[Lower] = []
         self._retired: list[Lower] = []  # layers that were taken out: open, since a reader may be in one
         self.upper = upper
-        self.lock = threading.RLock()
+        self.lock: AbstractContextManager[object] = threading.RLock()
         self._by_key: dict[tuple[int, int, int], Node] = {}
         try:
             for index, layer in enumerate(layers):

@@ -24,8 +24,12 @@ from lamina.overlay.fuse.start import THREADS, Server, start
 from lamina.overlay.stack import Overlay
 
 FILES = 22_000
-_USUAL = ("kernel", "fuse-overlayfs", "fuse-overlayfs-threaded", "lamina")
+#: The drivers that are compared where nothing else is asked for.
+USUAL = ("kernel", "fuse-overlayfs", "fuse-overlayfs-threaded", "lamina")
 _DIRECTORIES = 1_100
+
+#: Our own driver with passthrough, which is measured where large files are read.
+LENDING = "lamina-passthrough"
 
 
 class Driver:
@@ -55,11 +59,12 @@ def drivers(wanted: Sequence[str]) -> list[Driver]:
         "fuse-overlayfs": lambda layers, place, target: _fuse_overlayfs(layers, place, target, ""),
         "fuse-overlayfs-threaded": lambda layers, place, target: _fuse_overlayfs(layers, place, target, ",threaded=1"),
         "lamina-one": lambda layers, place, target: _lamina(layers, place, target, threads=1),
+        LENDING: lambda layers, place, target: _lamina(layers, place, target, passthrough=True),
         "lamina": _lamina,
     }
     if not shutil.which("fuse-overlayfs"):
         known = {name: mount for name, mount in known.items() if not name.startswith("fuse-overlayfs")}
-    return [Driver(name, mount) for name, mount in known.items() if name in (wanted or _USUAL)]
+    return [Driver(name, mount) for name, mount in known.items() if name in (wanted or USUAL)]
 
 
 def _options(layers: list[Path], place: Path) -> str:
@@ -75,8 +80,14 @@ def _fuse_overlayfs(layers: list[Path], place: Path, target: Path, more: str) ->
     subprocess.run(["fuse-overlayfs", "-o", _options(layers, place) + more, str(target)], check=True)
 
 
-def _lamina(layers: list[Path], place: Path, target: Path, threads: int = THREADS) -> Server:
-    overlay = Overlay([str(layer) for layer in layers], upper=str(place / "upper"), work=str(place / "work"))
+def _lamina(
+    layers: list[Path], place: Path, target: Path, *, threads: int = THREADS, passthrough: bool = False
+) -> Server:
+    lowers = [str(layer) for layer in layers]
+    if passthrough:
+        overlay = Overlay(lowers, options=(("passthrough", ""),))
+    else:
+        overlay = Overlay(lowers, upper=str(place / "upper"), work=str(place / "work"))
     return start(overlay, str(target), allow_other=True, threads=threads)
 
 

@@ -7,6 +7,8 @@ a test.
 from __future__ import annotations
 
 import ctypes
+import errno
+import fcntl
 import functools
 import importlib.util
 import os
@@ -146,6 +148,23 @@ def _fuse() -> str:
     return ""
 
 
+_BACKING_OPEN = 0x4010E501  # of linux/fuse.h; a device that is not mounted refuses it, an older kernel knows it not
+
+
+@functools.cache
+def _passthrough() -> str:
+    if reason := _root() or _fuse():
+        return reason
+    fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(fd, _BACKING_OPEN, bytearray(16))
+    except OSError as error:
+        return "" if error.errno == errno.EPERM else f"FUSE_DEV_IOC_BACKING_OPEN: {error.strerror}"
+    finally:
+        os.close(fd)
+    return ""
+
+
 @functools.cache
 def _loop() -> str:
     if reason := _expect("root"):
@@ -232,6 +251,7 @@ _PROBES: dict[str, Callable[[], str]] = {
     "overlay": lambda: overlay_on(scratch_base()),
     "fuse": _fuse,
     "libseccomp": _libseccomp,
+    "passthrough": _passthrough,
     "loop": _loop,
     "strace": _strace,
     "acl": _acl,

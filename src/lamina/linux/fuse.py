@@ -1,4 +1,4 @@
-"""The device /dev/fuse: opening, cloning, lending files to it, and mounting a file system that a process serves.
+"""The device /dev/fuse: opening, lending files to it, and mounting a file system that a process serves.
 
 Sources: fuse(4), linux/fuse.h, Documentation/filesystems/fuse. An ordinary user outside a user namespace mounts through
 fusermount3(1), which passes the descriptor over a socket.
@@ -6,6 +6,7 @@ fusermount3(1), which passes the descriptor over a socket.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 
@@ -14,7 +15,6 @@ from lamina.linux import mount as kernel
 
 DEVICE = "/dev/fuse"
 
-_CLONE = 0x8004E500  # _IOR(229, 0, uint32_t)
 _BACKING_OPEN = 0x4010E501  # _IOW(229, 1, struct fuse_backing_map)
 _BACKING_CLOSE = 0x4004E502  # _IOW(229, 2, uint32_t)
 
@@ -27,29 +27,23 @@ def open_device() -> int:
         raise Unsupported("open", DEVICE, error, "load the fuse module, or give this container /dev/fuse") from error
 
 
-def clone(device: int) -> int:
-    """Return another descriptor of the same connection, with a queue of its own for its replies.
-
-    Only after INIT is answered. Where the device cannot be opened again (its path is hidden) the descriptor is
-    duplicated, which is as right and a little slower.
-    """
-    try:
-        fd = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return os.dup(device)
-    try:
-        fcntl.ioctl(fd, _CLONE, device.to_bytes(4, "little"))
-    except OSError:
-        os.close(fd)
-        return os.dup(device)
-    return fd
-
-
 def backing_open(device: int, fd: int) -> int:
     """Lend the open file `fd` to the connection and return its backing id (Linux 6.9, CAP_SYS_ADMIN: EPERM without)."""
     argument = bytearray(fd.to_bytes(4, "little") + bytes(12))
     backing_id: int = fcntl.ioctl(device, _BACKING_OPEN, argument)
     return backing_id
+
+
+def can_lend() -> bool:
+    """Tell whether this kernel has `backing_open`: one that has refuses it on a device that is not mounted."""
+    fd = open_device()
+    try:
+        backing_open(fd, fd)
+    except OSError as error:
+        return error.errno == errno.EPERM
+    finally:
+        os.close(fd)
+    return True
 
 
 def backing_close(device: int, backing_id: int) -> None:

@@ -20,9 +20,12 @@ OWNERS = frozenset(
     {"uidmapping", "gidmapping", "squash_to_root", "squash_to_uid", "squash_to_gid", "owners", "foreign", "hide"}
 )
 
+#: The kernel reads large files of layers without asking the server, for whom it allows that.
+PASSTHROUGH = "passthrough"
+
 #: What our own driver alone has. The last is made by --trace, those before it by `run host`: nobody is told of them.
-_OURS = OWNERS | {"trace"}
-_TOLD = sorted(OWNERS - {"foreign", "hide"})
+_OURS = OWNERS | {PASSTHROUGH, "trace"}
+_TOLD = sorted(OWNERS - {"foreign", "hide"} | {PASSTHROUGH})
 
 #: Options of the kernel's driver (filesystems/overlayfs), and which of their values are so in ours: None for all.
 _KERNELS: dict[str, tuple[str, ...] | None] = {
@@ -87,6 +90,8 @@ def check_ours(options: Iterable[tuple[str, str]]) -> None:
     kept = list(options)
     check_known(kept)
     for name, value in kept:
+        if name == PASSTHROUGH and value:
+            raise UsageError("read the option", f"{name}={value}", "it takes no value")
         values = _KERNELS.get(name)
         if values is not None and value not in values:
             asked = f"{name}={value}" if value else name

@@ -13,11 +13,14 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from lamina.errors import LaminaError
+from lamina.errors import LaminaError, Unsupported
 from lamina.linux import fuse as device
+from lamina.linux.namespaces import in_first_user_namespace
+from lamina.linux.process import CAP_SYS_ADMIN, has_capability
 from lamina.overlay.fuse.serve import FileSystem
 from lamina.overlay.fuse.session import MAX_DATA, Session
 from lamina.overlay.in_use import PATIENCE, lock
+from lamina.overlay.options import PASSTHROUGH
 from lamina.overlay.stack import Overlay
 from lamina.overlay.union.owners import read_options
 from lamina.overlay.union.tracing import tree_for
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from lamina.overlay.fuse.control import Control
 
 _READY = 3
-_RESERVE = 256  # descriptors that are not for open files: layers, clones, removed files that are still open
+_RESERVE = 256  # descriptors that are not for open files: layers, removed files that are still open
 
 
 def main() -> int:
@@ -52,6 +55,9 @@ def main() -> int:
 def _serve(overlay: Overlay, words: dict[str, object]) -> None:
     overlay.check()
     volatile = ("volatile", "") in overlay.options
+    passthrough = (PASSTHROUGH, "") in overlay.options
+    if passthrough:
+        _check_passthrough()
     owners = read_options(overlay.options)
     upper = None
     if overlay.upper:
@@ -67,7 +73,12 @@ def _serve(overlay: Overlay, words: dict[str, object]) -> None:
     trace = dict(overlay.options).get("trace", "")
     tree = tree_for(list(overlay.layers), upper, owners=owners, trace=trace, walks=False)
     file_system = FileSystem(
-        tree, upper, open_files=_open_files(), sync=not volatile, copy_renamed=overlay.renames == "copy"
+        tree,
+        upper,
+        open_files=_open_files(),
+        sync=not volatile,
+        copy_renamed=overlay.renames == "copy",
+        passthrough=passthrough,
     )
     device_fd = int(str(words["device"]))
     fd = device_fd if device_fd >= 0 else _mount(str(words["target"]), words)
@@ -88,6 +99,13 @@ def _serve(overlay: Overlay, words: dict[str, object]) -> None:
     tree.close()
     if upper is not None:
         upper.close()
+
+
+def _check_passthrough() -> None:
+    if not (in_first_user_namespace() and has_capability(os.getpid(), CAP_SYS_ADMIN)):
+        raise Unsupported("mount with", f"-o {PASSTHROUGH}", "the kernel lets the machine's root alone lend it files")
+    if not device.can_lend():
+        raise Unsupported("mount with", f"-o {PASSTHROUGH}", "this kernel has no passthrough", "Linux 6.9 has it")
 
 
 class _Defects:

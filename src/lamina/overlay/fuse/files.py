@@ -11,6 +11,7 @@ import errno
 import os
 import stat
 import threading
+from collections.abc import Callable
 
 from lamina.overlay.union.copy_up import CopyUp
 from lamina.overlay.union.node import UPPER, Node
@@ -90,6 +91,22 @@ class Files:
         """Close all of them."""
         with self._lock:
             self._open.clear()
+
+
+def read_into(fd: int, room: memoryview, offset: int, *, before_waiting: Callable[[], None]) -> int:
+    """Fill `room` with what stands in the file from `offset` on; return how much that was, less at its end alone.
+
+    Before the disk has to be waited for, `before_waiting` is called.
+    """
+    got = 0
+    try:
+        while got < len(room) and (more := os.preadv(fd, [room[got:]], offset + got, os.RWF_NOWAIT)):
+            got += more
+    except OSError as error:
+        if error.errno == errno.EAGAIN:  # not all of it is in memory; some file systems cannot tell
+            before_waiting()
+        got += os.preadv(fd, [room[got:]], offset + got)
+    return got
 
 
 def _open_untouched(tree: Tree, node: Node) -> int:

@@ -20,7 +20,8 @@ from lamina.linux.namespaces import in_first_user_namespace
 from lamina.linux.process import CAP_SYS_ADMIN, has_capability
 from lamina.overlay.fuse import offsets, wire
 from lamina.overlay.fuse.ahead import Ahead
-from lamina.overlay.fuse.files import Files
+from lamina.overlay.fuse.files import Files, read_into
+from lamina.overlay.fuse.lending import Lending
 from lamina.overlay.fuse.session import Body, Handler, PatientLock, Request, Session
 from lamina.overlay.union.branch import DT_DIR, DT_REG
 from lamina.overlay.union.make import Spec
@@ -63,7 +64,8 @@ class FileSystem:
     """Answers requests from `tree`, and changes it through `upper` if there is one.
 
     `open_files` bounds the descriptors that are kept. `served_by` tells it of its session. `sync` says whether fsync
-    reaches the disk (not if volatile), `copy_renamed` what becomes of a lower directory that is renamed.
+    reaches the disk (not if volatile), `copy_renamed` what becomes of a lower directory that is renamed; with
+    `passthrough` the kernel reads large files of layers itself.
     """
 
     def __init__(
@@ -74,8 +76,11 @@ class FileSystem:
         open_files: int = 1024,
         sync: bool = True,
         copy_renamed: bool = False,
+        passthrough: bool = False,
     ) -> None:
         self._tree = tree
+        self._passthrough = passthrough
+        self._lending: Lending | None = None
         self._sync = sync
         self.notify: Callable[[int, bytes], None] = lambda _code, _body: None
         self._writer = None
@@ -98,6 +103,8 @@ class FileSystem:
         """
         self.notify = session.notify
         self._tree.lock = PatientLock(session.step_aside)
+        if self._passthrough:
+            self._lending = Lending(session.fd, self._tree, self._files)
 
     def close(self) -> None:
         """Close the files that are kept open and let go of all nodes."""
@@ -124,14 +131,15 @@ class FileSystem:
 
     def wanted(self) -> int:
         """Return the flags of INIT to ask for."""
+        wanted = WANTED | wire.PASSTHROUGH if self._passthrough else WANTED
         # A listing with attributes looks up what nobody asked for.
-        return WANTED & ~wire.DO_READDIRPLUS if isinstance(self._tree, TracedTree) else WANTED
+        return wanted & ~wire.DO_READDIRPLUS if isinstance(self._tree, TracedTree) else wanted
 
     def handlers(self) -> dict[int, Handler]:
         """Return the table for a session."""
         # Where not all may be read, or somebody wants to know what is, the kernel has to ask before it opens.
-        asks = self._tree.owners.foreign or isinstance(self._tree, TracedTree)
-        asked = {wire.OPEN: self._open, wire.RELEASE: lambda _: b""} if asks else {}
+        asks = self._tree.owners.foreign or self._passthrough or isinstance(self._tree, TracedTree)
+        asked = {wire.OPEN: self._open, wire.RELEASE: self._release} if asks else {}
         return asked | {
             wire.LOOKUP: self._lookup,
             wire.FORGET: self._forget,
@@ -367,18 +375,30 @@ class FileSystem:
     # Data.
 
     def _open(self, request: Request) -> bytes:
-        """Refuse to read what this process may not read; opened for writing, it begins empty in the upper."""
+        """Refuse what this process may not read, tell of what is traced, lend what the kernel may read itself."""
         flags, _ = wire.OPEN_IN.unpack_from(request.body)
         node = self._node(request)
         if isinstance(self._tree, TracedTree):
             self._tree.opened(node, flags)
-        request.step_aside()
+        if self._tree.owners.foreign:
+            request.step_aside()
+            self._ask_for(node, flags)
+        if self._lending is not None:
+            return self._lending.open(node, flags)
+        return wire.OPEN_OUT.pack(0, wire.FOPEN_KEEP_CACHE, 0)
+
+    def _ask_for(self, node: Node, flags: int) -> None:
+        """Raise where a file of somebody else's layer may not be read; let one that is to be written begin empty."""
         with self._tree.lock:
             if self._writer and flags & os.O_ACCMODE != os.O_RDONLY and not self._writer.copy_up.can_read(node):
                 self._writer.copy_up.node(node, writing=True)
-            elif self._tree.owners.foreign and node.kind == DT_REG and node.rank != UPPER:
+            elif node.kind == DT_REG and node.rank != UPPER:
                 self._files.reading(node)
-        return wire.OPEN_OUT.pack(0, wire.FOPEN_KEEP_CACHE, 0)
+
+    def _release(self, request: Request) -> bytes:
+        if self._lending is not None:
+            self._lending.release(wire.RELEASE_IN.unpack_from(request.body)[0])
+        return b""
 
     def _read(self, request: Request) -> Body:
         _, offset, size, _ = wire.READ_IN.unpack_from(request.body)
@@ -386,14 +406,8 @@ class FileSystem:
         if not offset and node.rank != UPPER:
             self._ahead.used(node)
         file = self._files.reading(node)
-        room, got = request.scratch[:size], 0
-        try:
-            while got < size and (more := os.preadv(file.fd, [room[got:]], offset + got, os.RWF_NOWAIT)):
-                got += more
-        except OSError as error:
-            if error.errno == errno.EAGAIN:  # not all of it is in memory; other file systems cannot tell
-                request.step_aside()
-            got += os.preadv(file.fd, [room[got:]], offset + got)
+        room = request.scratch[:size]
+        got = read_into(file.fd, room, offset, before_waiting=request.step_aside)
         return room[:got]
 
     def _write(self, request: Request) -> bytes:

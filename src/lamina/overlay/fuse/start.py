@@ -11,8 +11,8 @@ import marshal
 import os
 import sys
 
-from lamina.errors import InvalidInput, LaminaError, last_line
-from lamina.overlay.options import check_ours
+from lamina.errors import InvalidInput, LaminaError, UsageError, last_line
+from lamina.overlay.options import PASSTHROUGH, check_ours
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -124,6 +124,9 @@ def serve(overlay: Overlay, device: int, *, threads: int = THREADS, log: str = "
 
 
 def _spawn(overlay: Overlay, words: dict[str, object], *, device: int, log: str) -> Server:
+    if overlay.upper and (PASSTHROUGH, "") in overlay.options:
+        reason = "a union with an upper cannot have it: the kernel refuses to write to what it reads itself"
+        raise UsageError("mount with", f"-o {PASSTHROUGH}", reason)
     errors = _open_log(log)
     ours, theirs = os.pipe()
     try:

@@ -45,8 +45,8 @@ FATTR_ATIME_NOW, FATTR_MTIME_NOW, FATTR_KILL_SUIDGID = 1 << 7, 1 << 8, 1 << 11
 
 WRITE_KILL_SUIDGID = 1 << 2
 
-# What the kernel may do with an open file: keep its pages from before.
-FOPEN_KEEP_CACHE = 1 << 1
+# How the kernel is to treat an open file: without its cache, keeping its pages from before, by itself.
+FOPEN_DIRECT_IO, FOPEN_KEEP_CACHE, FOPEN_PASSTHROUGH = 1 << 0, 1 << 1, 1 << 7
 
 # Messages that nobody asked for stand where replies have their errno.
 NOTIFY_INVAL_INODE, NOTIFY_INVAL_ENTRY = 2, 3
@@ -80,6 +80,7 @@ LINK_IN = struct.Struct("=Q")  # the node; the name follows
 CREATE_IN = struct.Struct("=IIII")  # flags, mode, umask, -; the name follows
 OPEN_IN = struct.Struct("=II")  # flags, -
 OPEN_OUT = struct.Struct("=QII")  # fh, flags, backing id
+RELEASE_IN = struct.Struct("=QII")  # fh, flags, release flags (more follows)
 READ_IN = struct.Struct("=QQII")  # fh, offset, size, flags (more follows)
 WRITE_IN = struct.Struct("=QQIIQII")  # fh, offset, size, write flags, lock owner, flags, -; the data follow
 WRITE_OUT = struct.Struct("=II")  # size, -

@@ -11,12 +11,14 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import BinaryIO
+from contextlib import AbstractContextManager, contextmanager
+from typing import BinaryIO, Generic, TypeVar
 
 from lamina.linux import handle
 from lamina.linux.files import copy_data
 from lamina.overlay import format as marks
+
+_Given = TypeVar("_Given")
 
 # A path that comes near PATH_MAX (4096 with its zero) is walked in pieces; /proc/self/fd/N/ may stand before it.
 LONG = 3900
@@ -49,6 +51,21 @@ class Marks:
         self.opacity = opacity
         self.redirect = redirect
         self.impure = impure
+
+
+class _Ready(Generic[_Given]):
+    """What a `with` gives where there is nothing to be undone: contextlib's own cost more than most system calls."""
+
+    __slots__ = ("_given",)
+
+    def __init__(self, given: _Given) -> None:
+        self._given = given
+
+    def __enter__(self) -> _Given:
+        return self._given
+
+    def __exit__(self, *_: object) -> None:
+        return None
 
 
 class Branch:
@@ -151,12 +168,12 @@ class Branch:
         with self.near(path) as (fd, name):
             return os.readlink(name, dir_fd=fd)
 
-    @contextmanager
-    def near(self, path: bytes) -> Iterator[tuple[int, bytes]]:
+    def near(self, path: bytes) -> AbstractContextManager[tuple[int, bytes]]:
         """Give a directory descriptor and a short path from it, for calls that take them; valid inside the block."""
-        if len(path) < LONG:
-            yield self.fd, path or b"."
-            return
+        return _Ready((self.fd, path or b".")) if len(path) < LONG else self._walked(path)
+
+    @contextmanager
+    def _walked(self, path: bytes) -> Iterator[tuple[int, bytes]]:
         fd = os.open(b".", os.O_PATH | os.O_CLOEXEC, dir_fd=self.fd)
         try:
             while len(path) >= LONG:
@@ -168,13 +185,13 @@ class Branch:
         finally:
             os.close(fd)
 
-    @contextmanager
-    def proc_path(self, path: bytes) -> Iterator[bytes]:
+    def proc_path(self, path: bytes) -> AbstractContextManager[bytes]:
         """Give a path for calls that take no directory descriptor (xattrs, scandir); valid inside the block."""
-        if len(path) < LONG:
-            yield self.proc + (path or b".")
-            return
-        with self.near(path) as (fd, name):
+        return _Ready(self.proc + (path or b".")) if len(path) < LONG else self._walked_proc(path)
+
+    @contextmanager
+    def _walked_proc(self, path: bytes) -> Iterator[bytes]:
+        with self._walked(path) as (fd, name):
             yield b"/proc/self/fd/%d/%b" % (fd, name)
 
     def names(self, path: bytes) -> list[bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from lamina.overlay.union.branch import DT_DIR, DT_LNK, DT_REG
@@ -90,13 +91,14 @@ class Entry:
 class Entries:
     """The entries of one listing, like what os.scandir returns: to be gone through once."""
 
-    __slots__ = ("_left",)
+    __slots__ = ("_entries", "_left")
 
     def __init__(self, entries: list[Entry]) -> None:
+        self._entries = entries
         self._left = iter(entries)
 
-    def __iter__(self) -> Entries:
-        return self
+    def __iter__(self) -> Iterator[Entry]:
+        return self._left  # not this object, whose `__next__` would be a call more for each entry
 
     def __next__(self) -> Entry:
         return next(self._left)
@@ -109,4 +111,4 @@ class Entries:
 
     def close(self) -> None:
         """Yield no more entries; may be repeated."""
-        self._left = iter(())
+        self._entries.clear()

@@ -248,6 +248,8 @@ class Listing:
 
     def entries(self) -> Iterator[tuple[bytes, Found | Node]]:
         """Yield each name with what is known of it, in the order of the cookies."""
+        if len(self._index) == len(self._names):  # nothing was removed
+            return zip(self._names, self._found, strict=True)  # type: ignore[arg-type]  # no name is None
         return ((name, found) for name, found in zip(self._names, self._found, strict=True) if name is not None)
 
     def position(self, name: bytes) -> int:

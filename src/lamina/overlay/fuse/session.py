@@ -32,8 +32,8 @@ _BUFFER = MAX_DATA + 4096  # a WRITE's headers stand before its data
 _LOOKS = 40
 
 #: A handler that took so many seconds without stepping aside is made to do so the next times that it is called.
-_LONG = 0.001
-_WARY = 32
+_LONG = 0.005
+_WARY = 16
 
 #: errno values of a read from the device that only mean "again": an aborted request, a signal.
 _AGAIN = (errno.ENOENT, errno.EINTR, errno.EAGAIN)
@@ -57,6 +57,16 @@ class PatientLock:
         self._lock.release()
 
 
+class Turn:
+    """Whose turn it is to take requests: who holds `lock`. `aside` are the others that answer one."""
+
+    __slots__ = ("aside", "lock")
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.aside: set[Request] = set()
+
+
 class Request:
     """One request as its handler sees it; the object and its buffers are the thread's, and used again for the next.
 
@@ -66,7 +76,7 @@ class Request:
 
     __slots__ = ("_turn", "body", "buffer", "gid", "node", "opcode", "pid", "scratch", "takes", "uid", "view")
 
-    def __init__(self, turn: threading.Lock | None = None) -> None:
+    def __init__(self, turn: Turn | None = None) -> None:
         self._turn = turn
         self.takes = False  # whether its thread is the one that takes requests
         self.buffer = bytearray(_BUFFER)
@@ -79,7 +89,8 @@ class Request:
         """Let another thread take the next requests, since this one is going to wait; may be repeated."""
         if self.takes and self._turn is not None:
             self.takes = False
-            self._turn.release()
+            self._turn.aside.add(self)
+            self._turn.lock.release()
 
     def name(self, offset: int = 0) -> bytes:
         """Return the name that stands from `offset` of the body to a zero byte."""
@@ -120,7 +131,7 @@ class Session:
         self._threads = threads
         self._on_ready = on_ready
         self._on_error = on_error or _print
-        self._turn = threading.Lock()
+        self._turn = Turn()
         self._own = threading.local()  # each thread's request
         self._wary: dict[int, int] = {}  # by operation code, how many more times its handler steps aside
         self._poll = select.poll()
@@ -196,7 +207,8 @@ class Session:
         """Take requests in turn with the other threads until the file system is gone."""
         request = self._own.request = Request(self._turn)
         while True:
-            self._turn.acquire()
+            self._turn.aside.discard(request)
+            self._turn.lock.acquire()
             request.takes = True
             try:
                 if not self._take(request):
@@ -209,9 +221,9 @@ class Session:
         fd, handlers, wary, clock = self.fd, self._handlers, self._wary, time.monotonic
         unpack, pack = wire.HEADER_IN.unpack_from, wire.HEADER_OUT.pack
         head, out, view, buffers = wire.HEADER_IN.size, wire.HEADER_OUT.size, request.view, [request.buffer]
-        poll = self._poll.poll
+        poll, aside = self._poll.poll, self._turn.aside
         while request.takes:
-            for _ in range(_LOOKS):
+            for _ in range(0 if aside else _LOOKS):  # looking would keep the interpreter from who is at work
                 os.sched_yield()  # to whom the next request comes from, if there is no other processor for it
                 if poll(0):
                     break

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lamina.errors import LaminaError
 from lamina.linux.fuse import fusermount_unmount
 from lamina.overlay.fuse.start import start
 from lamina.overlay.stack import Overlay
@@ -186,3 +187,10 @@ def test_closed_modes_in_the_process(scratch: Path) -> None:
         assert union.stat("moved").st_mode & 0o777 == 0o555
         union.chmod("moved", 0o755)
     (scratch / "lower/closed").chmod(0o755)
+
+
+def test_passthrough_is_for_the_machines_root(scratch: Path) -> None:
+    for name in ("layer", "merged"):
+        (scratch / name).mkdir()
+    with pytest.raises(LaminaError, match="passthrough: the kernel lets the machine's root alone"):
+        start(Overlay([str(scratch / "layer")], options=(("passthrough", ""),)), str(scratch / "merged"))

@@ -134,7 +134,9 @@ def test_a_failing_stage_stops_the_others(lamina: Lamina, context: Path) -> None
     )  # fmt: skip
     began = time.monotonic()
     done = build(lamina, context, status=125)
-    assert "status 7" in done.stderr
+    assert re.search(r"^#\d+ ERROR: the command ended with status 7$", done.stderr, re.M)
+    assert re.search(r"^lamina: .*Dockerfile:4: RUN .*status 7$", done.stderr, re.M)
+    assert done.stderr.count("status 7") == 2  # beside the step, and with its place at the end
     assert time.monotonic() - began < 30
     assert not list((lamina.store / "staging").iterdir())
 
@@ -256,3 +258,16 @@ def test_a_shell_is_opened_over_what_a_failed_command_left(lamina: Lamina, conte
     assert b"status 9" in said
     done = lamina("build", "--shell-on-fail", str(context), status=125)
     assert "no terminal" in done.stderr
+
+
+def test_memory_does_not_grow_with_the_files(lamina: Lamina, context: Path) -> None:
+    """A build that copies 2 GiB, none of whose processes may have more than 150 MiB."""
+    with open(context / "large", "wb") as file:
+        file.truncate(2 << 30)  # mostly a hole, which is read and hashed as what it stands for
+        file.seek(1 << 30)
+        file.write(os.urandom(1 << 20))
+    write(context, "FROM base:1", "COPY large /")
+    argv = ["prlimit", f"--data={150 << 20}", *program(), "build", "-t", "built:1", str(context)]
+    done = run(argv, env=lamina.environment(), cwd=lamina.cwd)
+    assert "COPY large" in done.stderr
+    assert lamina("inspect", "--format", "json", "built:1").stdout

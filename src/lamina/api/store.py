@@ -370,6 +370,7 @@ class Store:
         known = built_before(self, asked, options) if asked else None
         if known is not None:
             return known
+        self.launcher.start()  # while the engine is loaded here
         from lamina.api.building import build
 
         return build(self, context, options, asked)

@@ -298,17 +298,19 @@ class Copier:
         if stat.S_ISDIR(status.st_mode):
             self._copy_directory(status, path, target)
             return
-        if self._target.lexists(target):
-            if self._target.is_dir(target) and not self._target.is_symlink(target):
-                raise IsADirectoryError(errno.EISDIR, "a directory is in the way", target)
-            self._target.unlink(target)
         key = (status.st_dev, status.st_ino)
-        if status.st_nlink > 1 and key in self._links:
-            self._target.link(self._links[key], target)
-            return
-        if stat.S_ISREG(status.st_mode):
-            self._copy_file(status, path, target)
+        linked = status.st_nlink > 1 and key in self._links
+        if stat.S_ISREG(status.st_mode) and not linked:
+            try:
+                self._copy_file(status, path, target)
+            except FileExistsError:
+                self._make_way(target)
+                self._copy_file(status, path, target)
             self._links[key] = target
+            return
+        self._make_way(target)
+        if linked:
+            self._target.link(self._links[key], target)
             return
         if stat.S_ISLNK(status.st_mode):
             self._target.symlink(self._source.readlink(path), target)
@@ -318,6 +320,13 @@ class Copier:
             self._target.mknod(target, status.st_mode, status.st_rdev)
         self._links[key] = target
         self._finish(status, path, target)
+
+    def _make_way(self, target: str) -> None:
+        """Remove what is at `target`, if anything is; a directory is no thing to be replaced."""
+        if self._target.lexists(target):
+            if self._target.is_dir(target) and not self._target.is_symlink(target):
+                raise IsADirectoryError(errno.EISDIR, "a directory is in the way", target)
+            self._target.unlink(target)
 
     def _copy_file(self, status: os.stat_result, path: str, target: str) -> None:
         """Copy a file, and give what `_finish` gives through its descriptor: that is one walk instead of five."""

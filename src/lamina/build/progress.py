@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lamina.build.stepevent import StepEvent
 from lamina.build.values import Stopped
-from lamina.errors import one_line
+from lamina.errors import LaminaError, one_line
 from lamina.events import Event, OnEvent
 
 if TYPE_CHECKING:
@@ -113,7 +113,8 @@ class Step:
         """Report the end of a step that met `error`, or was stopped."""
         stopped = isinstance(error, Stopped) or not isinstance(error, Exception)
         if not stopped and self._progress.is_first_failure(error):
-            self._emit("failed", text=one_line(str(error)))
+            # The step's title is there already, and the whole error comes at the end.
+            self._emit("failed", text=one_line(error.reason if isinstance(error, LaminaError) else str(error)))
         else:
             self._emit("canceled")
 

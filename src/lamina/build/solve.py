@@ -41,7 +41,13 @@ if TYPE_CHECKING:
 
 
 #: What steps need where they are carried out: imported there once, not by each.
-_MODULES = ("lamina.build.files", "lamina.layer.capture", "lamina.layer.remove", "lamina.runtime.launch")
+_MODULES = (
+    "lamina.build.files",
+    "lamina.layer.capture",
+    "lamina.layer.unpack",
+    "lamina.runtime.launch",
+    "lamina.store.discard",
+)
 
 _CAPTURE = "lamina.layer.jobs:capture_layer"
 _REMOVALS = ("lamina.layer.jobs:remove_tree", "lamina.layer.jobs:remove_trees")

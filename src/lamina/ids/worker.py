@@ -18,7 +18,7 @@ from lamina.ids.enter import enter
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
     from typing import ParamSpec, Protocol, TypeVar
 
     from lamina.events import OnEvent
@@ -70,6 +70,7 @@ class Helper:
         self._lock = threading.Lock()
         self._control: socket.socket | None = None
         self._pid = 0
+        self._is_ready = False
         self._modules: list[str] = []
         self._running: dict[int, str] = {}  # functions by the process that carries them out
 
@@ -107,7 +108,14 @@ class Helper:
         """Let the helper import modules of lamina before it forks: each call then finds them there."""
         self._modules += modules
         if self._control is not None:
-            self._control.send(",".join(modules).encode())
+            self._load(self._control, modules)
+
+    @staticmethod
+    def _load(control: socket.socket, modules: Sequence[str]) -> None:
+        try:
+            control.send(",".join(modules).encode())
+        except (BrokenPipeError, ConnectionResetError):  # it has ended: whoever calls is told why, or gets another
+            pass
 
     def end_calls(self, *, but: Collection[str] = ()) -> None:
         """Send SIGTERM to what is being carried out for other threads, apart from the functions `but` ("module:name").
@@ -137,23 +145,41 @@ class Helper:
                 os.waitpid(self._pid, 0)
                 self._control = None
 
+    def start(self) -> None:
+        """Start the process unless it runs, beside what the caller does next; what keeps it from it, a call raises."""
+        with self._lock:
+            self._spawn()
+
+    def _spawn(self) -> socket.socket:
+        if self._control is None:
+            self._control, self._pid = _start(self.ids)
+            self._is_ready = False
+            if self._modules:
+                self._load(self._control, self._modules)
+        return self._control
+
     def _started(self) -> socket.socket:
         with self._lock:
-            if self._control is None:
-                self._control, self._pid = _start(self.ids)
-                if self._modules:
-                    self._control.send(",".join(self._modules).encode())
-            return self._control
+            control = self._spawn()
+            if not self._is_ready:
+                try:
+                    _await_ready(control, self._pid)
+                except BaseException:
+                    self._control = None
+                    raise
+                self._is_ready = True
+            return control
 
 
 def _start(ids: IdMap) -> tuple[socket.socket, int]:
-    """Start a helper and wait until it stands inside the map; raises what it met there."""
+    """Start a helper; `_await_ready` waits until it can be used."""
     import socket
     import sys
 
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     # -I keeps the environment and the working directory out of it; the path of this program is handed over instead.
     code = f"import sys; sys.path[:] = {sys.path!r}; from lamina.ids.worker import serve; serve(3, {str(ids)!r})"
+    code += "; import os; os._exit(0)"  # taking an interpreter apart takes longer than some requests
     with theirs:
         pid = os.posix_spawn(
             sys.executable,
@@ -166,18 +192,24 @@ def _start(ids: IdMap) -> tuple[socket.socket, int]:
             ],
             setpgroup=0,  # a Ctrl-C on the terminal is for the program, which then tells its requests to end
         )
-    first = ours.recv(65536)
-    if first != b"ready":
-        ours.close()
-        os.waitpid(pid, 0)
-        import json
-
-        raise _exception(json.loads(first)) if first else LaminaError("start", "the helper process", "it ended at once")
     return ours, pid
+
+
+def _await_ready(control: socket.socket, pid: int) -> None:
+    """Wait until a helper stands inside the map; raises what it met there, and the helper has ended then."""
+    first = control.recv(65536)
+    if first == b"ready":
+        return
+    control.close()
+    os.waitpid(pid, 0)
+    import json
+
+    raise _exception(json.loads(first)) if first else LaminaError("start", "the helper process", "it ended at once")
 
 
 def serve(control_fd: int, ids_text: str) -> None:
     """Be the helper: enter the map, then fork a child for each request until the parent closes its end."""
+    import gc
     import json
     import signal
     import socket
@@ -194,14 +226,22 @@ def serve(control_fd: int, ids_text: str) -> None:
         except (LaminaError, OSError) as error:
             control.send(json.dumps(_description(error)).encode())
             return
+        gc.set_threshold(50_000)
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies; a child sets its own back
-        control.send(b"ready")
+        try:
+            control.send(b"ready")
+        except BrokenPipeError:
+            return
         while True:
-            message, fds, _, _ = socket.recv_fds(control, 4096, 1)
+            try:
+                message, fds, _, _ = socket.recv_fds(control, 4096, 1)
+            except ConnectionResetError:  # the parent has closed its end without ever reading that we are ready
+                return
             if not message:
                 return
             if not fds:
                 _import(message.decode())
+                gc.freeze()  # or the first collection in each child would write to, and so copy, all of its memory
                 continue
             if os.fork() == 0:
                 control.close()

@@ -27,8 +27,10 @@ def describe(name: bytes, st: os.stat_result, fd: int, *, at: bytes = b"") -> En
     entry.mode = st.st_mode & 0o7777
     entry.uid, entry.gid = st.st_uid, st.st_gid
     entry.mtime = st.st_mtime_ns
-    entry.xattrs = xattrs(fd, at)
-    if stat.S_ISREG(st.st_mode) or stat.S_ISDIR(st.st_mode):
+    listed = listxattr(fd, at=at)
+    if listed:  # most files have none, and each that is asked for costs a call
+        entry.xattrs = _content(fd, at, listed)
+    if listed and (stat.S_ISREG(st.st_mode) or stat.S_ISDIR(st.st_mode)):
         _take_record(entry, st, fd, at)
     if entry.kind == FILE:  # and not a recorded device
         entry.size = st.st_size
@@ -51,10 +53,10 @@ def _take_record(entry: Entry, st: os.stat_result, fd: int, at: bytes) -> None:
         entry.major, entry.minor = os.major(record.rdev), os.minor(record.rdev)
 
 
-def xattrs(fd: int, at: bytes) -> dict[bytes, bytes]:
-    """Return the xattrs that are content: none of overlayfs's own, no labels of the host."""
+def _content(fd: int, at: bytes, listed: list[bytes]) -> dict[bytes, bytes]:
+    """Return those of the `listed` xattrs that are content: none of overlayfs's own, no labels of the host."""
     found = {}
-    for name in listxattr(fd, at=at):
+    for name in listed:
         if marks.is_mark(name) or name in SKIPPED:
             continue
         value = getxattr(fd, name, at=at)

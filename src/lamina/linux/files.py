@@ -20,6 +20,7 @@ RENAME_WHITEOUT = 4
 CLOSE_RANGE_CLOEXEC = 4
 
 _BLOCK = 1 << 20
+_SMALL = 1 << 14  # bytes that are copied sooner than it is asked whether they must be
 
 # Answers of ioctl(FICLONE) and copy_file_range(2) that only mean "not between these two files".
 _NOT_HERE = (
@@ -37,12 +38,16 @@ _NOT_HERE = (
 def copy_data(src_fd: int, dst_fd: int) -> None:
     """Make the regular file `dst_fd`, which is empty, hold the data of `src_fd`, holes included.
 
-    Shares the blocks where the file system can (FICLONE), else lets the kernel copy (copy_file_range), else reads and
-    writes. File positions are not defined afterwards. Both descriptors stay the caller's.
+    Shares the blocks of all but small files where the file system can (FICLONE), else lets the kernel copy
+    (copy_file_range), else reads and writes. File positions are not defined afterwards. Both descriptors stay the
+    caller's.
     """
+    size = os.fstat(src_fd).st_size
+    if size <= _SMALL and len(data := os.pread(src_fd, size + 1, 0)) == size:
+        write_all(dst_fd, data, 0)
+        return
     if reflink(src_fd, dst_fd):
         return
-    size = os.fstat(src_fd).st_size
     for start, end in data_segments(src_fd, size):
         copy_range(src_fd, dst_fd, start, end - start)
     os.ftruncate(dst_fd, size)

@@ -29,8 +29,8 @@ def _run(context: Context, arguments: Arguments) -> int:
     differences: list[Difference] = []
     verify = arguments.flag("verify")
     try:
-        with context.progress(make_display(context, form)) as on_event:
-            image = context.store().build(
+        with context.store() as store, context.progress(make_display(context, form)) as on_event:
+            image = store.build(
                 _path_or_stdin(arguments.positionals[0]),
                 tag=arguments.texts("tag"),
                 dockerfile=_path_or_stdin(arguments.text("file")) or None,

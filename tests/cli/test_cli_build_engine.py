@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.command import Done, Lamina, program
+from tests.helpers.command import Done, Lamina, program, run
 from tests.helpers.dockerfiles import write
 from tests.helpers.wait import until
 
@@ -270,4 +270,4 @@ def test_memory_does_not_grow_with_the_files(lamina: Lamina, context: Path) -> N
     argv = ["prlimit", f"--data={150 << 20}", *program(), "build", "-t", "built:1", str(context)]
     done = run(argv, env=lamina.environment(), cwd=lamina.cwd)
     assert "COPY large" in done.stderr
-    assert lamina("inspect", "--format", "json", "built:1").stdout
+    assert lamina("inspect", "built:1").stdout

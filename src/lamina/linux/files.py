@@ -42,8 +42,10 @@ def copy_data(src_fd: int, dst_fd: int) -> None:
     (copy_file_range), else reads and writes. File positions are not defined afterwards. Both descriptors stay the
     caller's.
     """
-    size = os.fstat(src_fd).st_size
-    if size <= _SMALL and len(data := os.pread(src_fd, size + 1, 0)) == size:
+    status = os.fstat(src_fd)
+    size = status.st_size
+    whole = status.st_blocks * 512 >= size  # else it may have holes
+    if size <= _SMALL and whole and len(data := os.pread(src_fd, size + 1, 0)) == size:
         write_all(dst_fd, data, 0)
         return
     if reflink(src_fd, dst_fd):

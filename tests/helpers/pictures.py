@@ -14,6 +14,7 @@ image does, not on how it says so: without history, times, and what each writes 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import stat
 import tarfile
@@ -86,6 +87,12 @@ def pictures(archive: Path, base: Path) -> tuple[str, str]:
     return _text(lines), _text(plain)
 
 
+def portrait(archive: Path) -> str:
+    """Return all of an image: every field of its config, and every file of its tree."""
+    config, layers = _open(archive)
+    return _text([*json.dumps(config, indent=1, sort_keys=True).splitlines(), *_changes({}, _flatten(layers))])
+
+
 def _text(lines: list[str]) -> str:
     return "".join(f"{line.encode('unicode_escape').decode()}\n" for line in lines)
 
@@ -112,7 +119,8 @@ def _entries(archive: tarfile.TarFile, name: str) -> Iterator[tuple[str, Node | 
     """Yield the entries of a layer: a node, or for a hard link the name that it stands for."""
     file = archive.extractfile(name)
     assert file is not None
-    with tarfile.open(fileobj=file, errors="surrogateescape") as layer:
+    whole = io.BytesIO(file.read() + bytes(tarfile.BLOCKSIZE))  # what `umoci insert` makes lacks its last padding
+    with tarfile.open(fileobj=whole, errors="surrogateescape") as layer:
         for entry in layer:
             path = entry.name.removeprefix("./").strip("/") or "."
             yield path, entry.linkname.removeprefix("./").lstrip("/") if entry.islnk() else _node(layer, entry)

@@ -110,7 +110,17 @@ def test_device_0_0_is_a_whiteout(tmp_path: Path) -> None:
     assert not list(tree.iterdir())  # over nothing there is nothing to hide
 
 
-@pytest.mark.parametrize("cut", [1, 511, 512, 700, 1024, 1536 + 100])
+@pytest.mark.parametrize("left", [0, 1, 123])
+def test_the_last_content_may_lack_its_padding(tmp_path: Path, left: int) -> None:
+    # So ends what `umoci insert` makes, and what Go's reader takes.
+    whole = item(b"a", content=b"x" * 900)
+    cut = whole[: len(whole) - 124 + left]
+    layer = layers.apply(archive(tmp_path / "tar", cut, end=b""), tmp_path / "staging", single_id=os.geteuid() != 0)
+    assert (layer.tree / "a").read_bytes() == b"x" * 900
+    assert layers.assemble(layer, tmp_path / "again").read_bytes() == cut
+
+
+@pytest.mark.parametrize("cut", [125, 511, 512, 700, 1024, 1536 + 100])
 def test_truncated(tmp_path: Path, cut: int) -> None:
     whole = item(b"a", content=b"x" * 900, mtime=1)
     (tmp_path / "tar").write_bytes(whole[: len(whole) - cut])

@@ -216,6 +216,11 @@ def test_what_no_layer_may_be_is_refused(scratch: Path, items: list[bytes], reas
         Union([path])
 
 
+def test_the_last_content_may_lack_its_padding(scratch: Path) -> None:
+    with Union([archive(scratch / "short.tar", item(b"f", content=b"all of it")[: 512 + 9], end=b"")]) as union:
+        assert union.read_bytes("/f") == b"all of it"
+
+
 def test_links_lead_nowhere_outside(scratch: Path) -> None:
     (scratch / "secret").write_text("secret")
     path = archive(

@@ -121,9 +121,7 @@ class TarReader:
             self._position = position + BLOCK
             self._padding = 0
             return block if block[0] or block != tarheader.ZEROS else None
-        if self._padding:
-            self.literal += self._take(self._padding)
-            self._padding = 0
+        self._skip_padding()
         if self._position == len(self._buffer):
             self._buffer, self._position = self._source.read(), 0
             if not self._buffer:
@@ -133,6 +131,18 @@ class TarReader:
         block = self._take(BLOCK)
         self.literal += block
         return None if block == tarheader.ZEROS else block
+
+    def _skip_padding(self) -> None:
+        """Take what fills up the last content; an archive may end there, as those of `umoci insert` do."""
+        while self._padding:
+            if self._position == len(self._buffer):
+                self._buffer, self._position = self._source.read(), 0
+                if not self._buffer:
+                    self._padding = 0
+            piece = self._buffer[self._position : self._position + self._padding]
+            self.literal += piece
+            self._position += len(piece)
+            self._padding -= len(piece)
 
     def _extended(self, fields: tarheader.Fields) -> bytes:
         size = tarheader.number(fields[4])

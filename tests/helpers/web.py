@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -12,15 +12,23 @@ from pathlib import Path
 from typing import BinaryIO
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 @dataclass(slots=True)
 class Page:
-    """What one path gives. `cut` says after how many bytes the connection breaks, `times` how often."""
+    """What one path gives.
+
+    `cut` says after how many bytes the connection breaks, `times` how often. `asked` is called before each answer.
+    """
 
     data: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     status: int = 200
     cut: int | None = None
     times: int = 0
+    asked: Callable[[], object] = _nothing
 
 
 @dataclass(slots=True)
@@ -43,6 +51,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.site.requests.append((self.command, self.path, dict(self.headers)))
         page = self.site.pages.get(self.path, Page(b"not here", status=404))
+        page.asked()
         etag = page.headers.get("ETag")
         unchanged = etag is not None and self.headers.get("If-None-Match") == etag
         self.send_response(304 if unchanged else page.status)

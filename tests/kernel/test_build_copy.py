@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -141,3 +142,57 @@ def test_a_digest_covers_content_and_mode_and_no_time(context: Path) -> None:
     assert [row[1] for row in digest()] == ["0600"]
     (context / "one").write_text("other")
     assert digest()[0][2] != before[0][2]
+
+
+def _grow(context: Path) -> None:
+    with (context / "src/a.py").open("a") as file:
+        file.write("more")
+
+
+def _same_look(context: Path) -> None:
+    """Write other content of the same size, with the time of before."""
+    path = context / "src/a.py"
+    status = path.stat()
+    path.write_text("b")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _other_link(context: Path) -> None:
+    (context / "src/link").unlink()
+    (context / "src/link").symlink_to("/etc/group")
+
+
+def _become_directory(context: Path) -> None:
+    (context / "src/a.py").unlink()
+    (context / "src/a.py").mkdir()
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (_grow, "src/a.py"),
+        (_same_look, "src/a.py"),
+        (_other_link, "src/link"),
+        (_become_directory, "src/a.py"),
+        (lambda context: (context / "src/a.py").chmod(0o600), "src/a.py"),
+        (lambda context: (context / "src/a.py").unlink(), "src/a.py"),
+        (lambda context: (context / "src/deep/new").touch(), "src/deep/new"),
+    ],
+)
+def test_what_changed_after_it_was_digested_is_not_copied(
+    context: Path, change: Callable[[Path], object], name: str
+) -> None:
+    rows = digest_sources(layers=[str(context)], ignore="", sources=["src"], exclude=[], parents=False)["files"]
+    change(context)
+    with pytest.raises(InvalidInput, match="changed while it was read") as caught:
+        copied(context, ["src"], "/x", rows=rows)
+    assert caught.value.subject == name
+
+
+def test_what_was_only_touched_is_copied(context: Path) -> None:
+    (context / "src/again").hardlink_to(context / "src/a.py")
+    rows = digest_sources(layers=[str(context)], ignore="", sources=["src"], exclude=[], parents=False)["files"]
+    os.utime(context / "src/a.py")
+    (context / "src/deep/ignored").touch()
+    (context / "src/deep/ignored").unlink()
+    assert copied(context, ["src"], "/x", rows=rows)["x/a.py"] == "a"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from lamina.build import files
@@ -107,6 +108,9 @@ class _Carrier:
         for archive in archives:
             self._copy_archive(operation, tree, archive)
         plain = tuple(source for source in sources if source not in archives)
+        if tree.rows is not None and archives:
+            paths = set(map(_path_of, archives))
+            tree = replace(tree, rows=[row for row in tree.rows if row[0] not in paths])
         if plain:
             take = Take(None, plain, operation.take.exclude, operation.take.parents)
             self._copy(operation, tree, take)
@@ -147,6 +151,7 @@ class _Carrier:
             staging=unpacked,
             space=making.space_of(self._site.layout),
             single_id=self._site.layout.single_id,
+            row=next((row for row in tree.rows or () if row[0] == _path_of(source)), None),
         )
         return os.path.join(unpacked, "tree")
 
@@ -175,6 +180,7 @@ class _Carrier:
             created=site.options.created,
             userxattr=self._userxattr,
             single_id=site.layout.single_id,
+            rows=tree.rows,
         )
 
     def _materialize(self, mount: BindMount | CacheMount) -> str:
@@ -229,3 +235,7 @@ class _Carrier:
     @property
     def _userxattr(self) -> bool:
         return making.space_of(self._site.layout) == USER
+
+
+def _path_of(source: str) -> str:
+    return posixpath.normpath("/" + source)

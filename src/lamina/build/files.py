@@ -9,7 +9,6 @@ says stays within the tree.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import posixpath
 import stat
@@ -19,6 +18,7 @@ from functools import partial
 from lamina.build.digests import Digests
 from lamina.build.dockerfile.modes import Mode, parse_mode
 from lamina.build.select import Selected, Selection
+from lamina.build.steady import Steady, described, digest_file
 from lamina.errors import InvalidInput
 from lamina.events import ignore as ignore_event
 from lamina.ids.worker import Fd
@@ -29,18 +29,17 @@ from lamina.overlay.union.union import Union
 from lamina.runtime import users
 from lamina.tar.compress import Decompressed
 
-_READ = 1 << 20
 _MAX_LINKS = 40  # as the kernel
 
 
 def digest_sources(
     *, layers: list[str], ignore: str, sources: list[str], exclude: list[str], parents: bool, table: str = ""
 ) -> dict[str, list[list[str]]]:
-    """Return what a COPY would take: `files` as [path below the source, mode, digest of type and content], in order.
+    """Return what a COPY would take: `files` as [path below the source, mode, digest, `steady.described`], in order.
 
     Beside it `looked_at`: a list of the directories whose names counted, and one of the files that the sources name.
-    Neither times nor owners are in it. `ignore` is the text of a .dockerignore, `table` the file where digests are
-    remembered (`digests`). Raises InvalidInput for a source that does not exist.
+    A digest is of type and content, without times and owners. `ignore` is the text of a .dockerignore, `table` the file
+    where digests are remembered (`digests`). Raises InvalidInput for a source that does not exist.
     """
     digests = Digests(table)
     with Union(layers) as tree:
@@ -50,12 +49,13 @@ def digest_sources(
             path = selected.path
             if selected.follow:
                 tops.append(path)
+            began = time.time_ns()
             status = tree.stat(path, follow_symlinks=selected.follow)
             if stat.S_ISREG(status.st_mode):
-                content = digests.of(status, partial(_digest, tree, path, status))
+                content = digests.of(status, partial(digest_file, tree, path, status))
             else:
-                content = _digest(tree, path, status)
-            found.append([path, f"{stat.S_IMODE(status.st_mode):04o}", content])
+                content = digest_file(tree, path, status)
+            found.append([path, f"{stat.S_IMODE(status.st_mode):04o}", content, described(status, began)])
     digests.save()
     return {"files": found, "looked_at": [sorted(selection.listed), tops]}
 
@@ -75,16 +75,21 @@ def copy_sources(
     created: int,
     userxattr: bool,
     single_id: bool,
+    rows: list[list[str]] | None = None,
 ) -> None:
     """Copy the sources into the union of `below` and `upper`, where `destination` is absolute.
 
     One that ends with a slash is a directory. `owner` is [uid, gid], or empty to keep what the files have; `mode` as
     --chmod has it, or empty. Directories that are made get `created` for their time, in nanoseconds, or now if it is 0.
+    With `rows`, the `files` of `digest_sources`, InvalidInput names a file that is not what was digested.
     """
     with Union(layers) as source, Union(below, upper=upper, userxattr=userxattr, sync=False) as target:
         selected = list(Selection(source, ignore=ignore, exclude=exclude, parents=parents).of(sources))
         copier = Copier(source, target, owner=owner, mode=parse_mode(mode) if mode else None, created=created)
         copier.single_id = single_id
+        if rows is not None:
+            copier.steady = Steady(rows)
+            copier.steady.check_names(each.path for each in selected)
         copier.copy(selected, destination)
 
 
@@ -133,23 +138,31 @@ def _is_archive(tree: Union, path: str) -> bool:
     return start[257:262] == b"ustar"
 
 
-def unpack_archive(*, layers: list[str], source: str, staging: str, space: str, single_id: bool) -> None:
-    """Unpack an archive of the tree into `staging`/tree."""
+def unpack_archive(
+    *, layers: list[str], source: str, staging: str, space: str, single_id: bool, row: list[str] | None = None
+) -> None:
+    """Unpack an archive of the tree into `staging`/tree; `row` is what `digest_sources` said of it, to be held to."""
+    path = posixpath.normpath("/" + source)
     with Union(layers) as tree:
-        fd = tree.os_open(posixpath.normpath("/" + source), os.O_RDONLY)
-    try:
-        jobs.apply_layer(
-            stream=Fd(fd),
-            staging=staging,
-            below=[],
-            owners_below=[],
-            space=space,
-            single_id=single_id,
-            expected_diff_id="",
-            on_event=ignore_event,
-        )
-    finally:
-        os.close(fd)
+        fd = tree.os_open(path, os.O_RDONLY)
+        before = os.fstat(fd)
+        try:
+            jobs.apply_layer(
+                stream=Fd(fd),
+                staging=staging,
+                below=[],
+                owners_below=[],
+                space=space,
+                single_id=single_id,
+                expected_diff_id="",
+                on_event=ignore_event,
+            )
+            if row is not None:
+                steady = Steady([row])
+                if not steady.check(path, before, os.fstat(fd)):
+                    steady.compare(path, tree, path, before)
+        finally:
+            os.close(fd)
 
 
 def write_documents(*, directory: str, documents: list[list[str]], mode: str) -> None:
@@ -181,18 +194,6 @@ def _database(tree: Union, path: str) -> bytes:
         return b""
 
 
-def _digest(tree: Union, path: str, status: os.stat_result) -> str:
-    """Return a digest of what a file is and holds, without its times, mode and owner."""
-    state = hashlib.sha256(f"{stat.S_IFMT(status.st_mode):o} ".encode())
-    if stat.S_ISREG(status.st_mode):
-        with tree.open(path, "rb") as file:
-            while piece := file.read(_READ):
-                state.update(piece)
-    elif stat.S_ISLNK(status.st_mode):
-        state.update(os.fsencode(tree.readlink(path)))
-    return state.hexdigest()[:32]
-
-
 class Copier:
     """Copies files from one union to another."""
 
@@ -207,6 +208,7 @@ class Copier:
         self._times: dict[str, int] = {"/": target.stat("/").st_mtime_ns}
         self._copied: set[str] = set()  # directories whose times are those of what was copied
         self.single_id = False
+        self.steady: Steady | None = None
 
     def copy(self, selected: list[Selected], destination: str) -> None:
         """Copy everything; a lone file goes to the destination itself unless that is a directory.
@@ -296,6 +298,7 @@ class Copier:
         path = each.path
         status = self._source.stat(path, follow_symlinks=each.follow)
         if stat.S_ISDIR(status.st_mode):
+            self._hold(path, target, status)
             self._copy_directory(status, path, target)
             return
         key = (status.st_dev, status.st_ino)
@@ -311,6 +314,7 @@ class Copier:
         self._make_way(target)
         if linked:
             self._target.link(self._links[key], target)
+            self._hold(path, target, status)
             return
         if stat.S_ISLNK(status.st_mode):
             self._target.symlink(self._source.readlink(path), target)
@@ -320,6 +324,12 @@ class Copier:
             self._target.mknod(target, status.st_mode, status.st_rdev)
         self._links[key] = target
         self._finish(status, path, target)
+        self._hold(path, target, status)
+
+    def _hold(self, path: str, target: str, *looks: os.stat_result) -> None:
+        """Refuse what is not as it was digested: by its looks, or else by its copy."""
+        if self.steady is not None and not self.steady.check(path, *looks):
+            self.steady.compare(path, self._target, target, looks[0])
 
     def _make_way(self, target: str) -> None:
         """Remove what is at `target`, if anything is; a directory is no thing to be replaced."""
@@ -344,6 +354,8 @@ class Copier:
                 os.utime(writing, ns=(status.st_mtime_ns, status.st_mtime_ns))
             finally:
                 os.close(writing)
+            if self.steady is not None:
+                self._hold(path, target, status, os.fstat(reading))
         finally:
             os.close(reading)
 

@@ -19,6 +19,7 @@ from lamina.build.dockerfile.expand import Expander
 from lamina.build.dockerfile.instructions import Add, Copy, Instruction, Run, Stage, Workdir
 from lamina.build.dockerfile.mounts import CacheMount
 from lamina.build.dockerfile.parse import parse_trigger
+from lamina.build.dockerfile.source import DockerfileError
 from lamina.build.emulation import check_runnable
 from lamina.build.finish import Finisher, Work
 from lamina.build.inputs.adding import remote_parts
@@ -28,7 +29,7 @@ from lamina.build.ops import CopyOp, Operation, RunOp, Take, WorkdirOp, plan_ste
 from lamina.build.progress import Progress, Step
 from lamina.build.running import cache_name
 from lamina.build.values import BuildError, BuildOptions, State, Tree, at
-from lamina.errors import InvalidInput
+from lamina.errors import InvalidInput, shown
 from lamina.oci.timestamp import format_time
 from lamina.store.failed import has_upper, take_upper
 from lamina.store.steps import StepLock, StepRecord, last_key, read_step
@@ -97,6 +98,7 @@ class StageBuilder:
         self.progress: Step  # the step that is carried out
         self._created = format_time(build.options.created)
         self._finisher = Finisher(build.staging, build.worker)
+        self._rows: dict[Take, list[list[str]]] = {}  # of the operation that is carried out
         self._no_cache = build.options.no_cache or stage.label in build.options.no_cache_stages
 
     def run(self) -> State:
@@ -133,8 +135,8 @@ class StageBuilder:
         return self._build.progress.step(title, stage=self._stage.label, number=self._shown, count=self._count)
 
     def tree_of(self, take: Take) -> Tree:
-        """Return the tree that an operation takes files from."""
-        return self._build.tree_of(self._stage, take)
+        """Return the tree that an operation takes files from, with what was found there for its key."""
+        return replace(self._build.tree_of(self._stage, take), rows=self._rows.get(take))
 
     def _step(self, state: State, written: Instruction) -> State:
         expander = Expander(state.variables, escape=self._build.escape)
@@ -205,7 +207,7 @@ class StageBuilder:
                 self.progress.note("goes on over what the failed command left")
             with build.turn():
                 build.check_going()
-                ignored = carry_out(self, operation, state, directory)
+                ignored = self._carry_out(operation, state, directory)
         except BuildError as error:
             lock.close()
             build.check_going()  # a command that was killed has not failed
@@ -219,6 +221,19 @@ class StageBuilder:
         state = self._finisher.add_made(state, work, self.progress, self._note_made)
         # Whether it is an empty layer is known when it is made: `settle` corrects the history.
         return with_history(state, operation.created_by, created=self._created, empty=False)
+
+    def _carry_out(self, operation: Operation, state: State, directory: str) -> list[str]:
+        """Carry out an operation; what copying meets is told with the place of the instruction."""
+        try:
+            return carry_out(self, operation, state, directory)
+        except DockerfileError:
+            raise
+        except InvalidInput as error:
+            raise at(operation.step, str(error), error.hint) from error
+        except OSError as error:
+            if isinstance(operation, RunOp):
+                raise
+            raise at(operation.step, f"cannot copy {shown(error.filename)}: {error.strerror}") from error
 
     def _note_made(self, record: StepRecord, identities: Sequence[str]) -> None:
         self._build.cache.note(record, identities)
@@ -248,6 +263,7 @@ class StageBuilder:
     def _content_parts(self, operation: Operation) -> list[Part]:
         """Return the modes and contents of what an operation takes."""
         parts: list[Part] = []
+        self._rows = {}
         for take in operation.takes:
             tree = self.tree_of(take)
             try:
@@ -263,11 +279,13 @@ class StageBuilder:
             except InvalidInput as error:
                 raise at(operation.step, str(error)) from error
             except OSError as error:  # a link that leads nowhere, a file that goes away
-                raise at(operation.step, f"cannot read {error.filename}: {error.strerror}") from error
+                raise at(operation.step, f"cannot read {shown(error.filename)}: {error.strerror}") from error
             if take.from_ is None:
-                self._build.seen.files([path for path, _, _ in found["files"]], [])
+                self._build.seen.files([path for path, _, _, _ in found["files"]], [])
                 self._build.seen.files(*found["looked_at"])
-            for path, mode, content in found["files"]:
+            if not self._is_ours(tree):
+                self._rows[take] = found["files"]
+            for path, mode, content, _ in found["files"]:
                 name = path.lstrip("/") or "."
                 parts += [(f"mode of {name}", mode), (f"contents of {name}", content)]
         if isinstance(operation, CopyOp):
@@ -278,10 +296,13 @@ class StageBuilder:
 
     def _digest_call(self, take: Take, tree: Tree) -> Callable[..., dict[str, list[list[str]]]]:
         """Return what calls a function where the files can be read: the caller's own need no helper process."""
-        own = take.from_ is None and not tree.layers[0].startswith(f"{self.layout.root}/")
-        if own or self.layout.ids.kind == "host":
+        if (take.from_ is None and not self._is_ours(tree)) or self.layout.ids.kind == "host":
             return _call_here
         return self.worker.call
+
+    def _is_ours(self, tree: Tree) -> bool:
+        """Tell whether a tree lies in the store, where nobody else writes."""
+        return tree.layers[0].startswith(f"{self.layout.root}/")
 
     def _explain(self, key: Key, identities: tuple[str, ...]) -> None:
         for name in identities:

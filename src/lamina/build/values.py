@@ -87,12 +87,15 @@ class State:
 class Tree:
     """A tree to take files from: its layers, base first (directories, or a tar archive), and the .dockerignore's text.
 
-    `owner` is whose the files are where nothing else is said, as --chown has it; "" for those that they have.
+    `owner` is whose the files are where nothing else is said, as --chown has it; "" for those that they have. `rows`
+    are what was found when files of it were digested (`files.digest_sources`), if they could change since: they lie on
+    the host.
     """
 
     layers: list[str]
     ignore: str = ""
     owner: str = ""
+    rows: list[list[str]] | None = None
 
 
 class BuildError(LaminaError):

@@ -1,4 +1,4 @@
-"""Layers of a store are directories like any other: the union and `lamina mount` lay them over each other as they are."""
+"""Layers of a store are directories like any other: the union and `lamina mount` lay them over each other."""
 
 from __future__ import annotations
 

@@ -101,6 +101,7 @@ def _parsed(text: str | bytes) -> Dockerfile | None:
 @example("FROM a\nONBUILD RUN <<E  \nx\nE")
 @example("FROM a\nRUN -- --x")
 @example("\n# escape=`\nFROM a")
+@example('FROM a\nADD ["0", "\u00a0"]')
 def test_printing_keeps_the_meaning(text: str) -> None:
     dockerfile = _parsed(text)
     if dockerfile is not None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lamina.build.dockerfile import instructions as ins
-from lamina.build.dockerfile.blanks import is_blank
+from lamina.build.dockerfile.blanks import BLANKS, is_blank
 from lamina.build.dockerfile.durations import format_duration
 from lamina.build.dockerfile.parse import parse_instruction
 from lamina.build.dockerfile.source import DockerfileError, Word
@@ -196,8 +196,11 @@ def _command(command: ins.CommandLine) -> str:
 
 def _listed(words: list[Word]) -> str:
     """Return words as a plain list if that means the same, else as a JSON list."""
-    if all(_PLAIN.fullmatch(word.text) for word in words) and not any("<<" in word.text for word in words):
-        return " ".join(map(str, words))
+    text = " ".join(map(str, words))
+    plain = all(_PLAIN.fullmatch(word.text) for word in words) and "<<" not in text
+    # More blanks are trimmed at the ends of a line than separate words.
+    if plain and text == text.strip(BLANKS):
+        return text
     return _json(tuple(map(str, words)))
 
 

@@ -112,12 +112,12 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def make_certificate(directory: Path) -> None:
-    """Write cert.pem and key.pem for 127.0.0.1, signed by nobody."""
+def make_certificate(directory: Path, name: str = "localhost") -> None:
+    """Write cert.pem and key.pem for 127.0.0.1 and `name`, signed by nobody."""
     directory.mkdir(exist_ok=True)
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=tests", "-addext",
-         "subjectAltName=IP:127.0.0.1", "-keyout", directory / "key.pem", "-out", directory / "cert.pem"],
+         f"subjectAltName=IP:127.0.0.1,DNS:{name}", "-keyout", directory / "key.pem", "-out", directory / "cert.pem"],
         check=True, capture_output=True,
     )  # fmt: skip
 

@@ -10,8 +10,9 @@ import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from threading import Lock
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 from weakref import WeakSet
 
 import urllib3
@@ -19,15 +20,17 @@ from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
     InsecureRequestWarning,
+    LocationValueError,
     NameResolutionError,
     NewConnectionError,
     ProtocolError,
     ProxyError,
+    ProxySchemeUnknown,
     ReadTimeoutError,
     SSLError,
 )
 
-from lamina.errors import LaminaError
+from lamina.errors import InvalidInput, LaminaError
 
 Response = urllib3.BaseHTTPResponse
 #: Makes a request's body anew for each attempt.
@@ -179,9 +182,15 @@ def _new_pool(trust: Trust, proxy: str) -> urllib3.PoolManager:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         urllib3.disable_warnings(InsecureRequestWarning)  # the person is told by us
-    if proxy:
-        return urllib3.ProxyManager(proxy, ssl_context=context, maxsize=_CONNECTIONS)
-    return urllib3.PoolManager(ssl_context=context, maxsize=_CONNECTIONS)
+    if not proxy:
+        return urllib3.PoolManager(ssl_context=context, maxsize=_CONNECTIONS)
+    # urllib3 passes over what the address says of a user.
+    user, at, _ = urlsplit(proxy).netloc.rpartition("@")
+    headers = urllib3.make_headers(proxy_basic_auth=unquote(user)) if at else None
+    try:
+        return urllib3.ProxyManager(proxy, proxy_headers=headers, ssl_context=context, maxsize=_CONNECTIONS)
+    except (LocationValueError, ProxySchemeUnknown) as error:
+        raise InvalidInput("use", "the proxy", f"{_without_user(proxy)} is no address of an HTTP proxy") from error
 
 
 def read_all(response: Response, most: int, what: str) -> bytes:
@@ -230,7 +239,9 @@ def unreachable(url: str, error: HTTPError) -> Unreachable:
     nobody = isinstance(error, NewConnectionError) and not isinstance(error, NameResolutionError)
     # A server that takes TLS's first message for a bad request may also just hang up.
     cut = isinstance(error, ProtocolError) and url.startswith("https:")
-    return Unreachable(url, reason_of(error), insecure_might_help=no_tls or nobody or cut)
+    # A proxy may make tunnels to port 443 alone, or to none.
+    no_tunnel = isinstance(error, ProxyError)
+    return Unreachable(url, reason_of(error), insecure_might_help=no_tls or nobody or cut or no_tunnel)
 
 
 def reason_of(error: BaseException) -> str:
@@ -257,6 +268,11 @@ def host_of(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
+def _without_user(address: str) -> str:
+    scheme, mark, rest = address.rpartition("://")
+    return scheme + mark + rest.rpartition("@")[2]
+
+
 def _origin(url: str) -> tuple[str, str]:
     return urlsplit(url).scheme, host_of(url).lower()
 
@@ -273,14 +289,26 @@ def _proxies(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _bypasses(host: str, netloc: str, proxies: dict[str, str]) -> bool:
-    """Tell whether NO_PROXY names the host: itself or a domain that it is in, with or without a port, or `*`."""
+    """Tell whether NO_PROXY names the host: itself or a domain that it is in, with or without a port, its network, `*`.
+
+    The rules are those of Go's programs, and so docker's and podman's.
+    """
     if is_loopback(host):
         return True
     for pattern in proxies.get("no", "").split(","):
         known = pattern.strip().lower().removeprefix("*").lstrip(".")
         if pattern.strip() == "*" or (known and any(f".{name}".endswith(f".{known}") for name in (host, netloc))):
             return True
+        if "/" in known and _is_in_network(host, known):
+            return True
     return False
+
+
+def _is_in_network(host: str, network: str) -> bool:
+    try:
+        return ip_address(host) in ip_network(network, strict=False)
+    except ValueError:
+        return False
 
 
 def is_loopback(host: str) -> bool:

@@ -78,6 +78,13 @@ def strange_mark(place: Path) -> Case:
     return "lower", "upper", "work", "overlay.opaque=maybe, which no version of overlayfs writes there"
 
 
+def strange_mark_of_a_file(place: Path) -> Case:
+    (place / "upper/inner/file").touch()
+    for space in ("user", "trusted") if who() == "root" else ("user",):
+        os.setxattr(place / "upper/inner/file", f"{space}.overlay.tomorrow", b"1")
+    return "lower", "upper", "work", "overlay.tomorrow=1, which no version of overlayfs writes there"
+
+
 def forbidden_by_a_feature(place: Path) -> Case:
     (place / "work/work/incompat/tomorrow").mkdir(parents=True)
     return "lower", "upper", "work", "it has the mark 'tomorrow', which forbids to mount this upper"
@@ -85,7 +92,7 @@ def forbidden_by_a_feature(place: Path) -> Case:
 
 CASES: list[Callable[[Path], Case]] = [
     missing_lower, no_archive, missing_upper, work_elsewhere, work_in_the_upper, upper_in_the_work, one_for_both,
-    upper_is_a_layer, layer_in_the_upper, strange_mark, forbidden_by_a_feature,
+    upper_is_a_layer, layer_in_the_upper, strange_mark, strange_mark_of_a_file, forbidden_by_a_feature,
 ]  # fmt: skip
 
 

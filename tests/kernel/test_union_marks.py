@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lamina.overlay.union.union import Union
+from tests.helpers.command import Lamina
 from tests.helpers.unions import InProcess, Mounted, mount_kernel, snapshot, unmount
 
 pytestmark = pytest.mark.requires("root", "overlay")
@@ -161,3 +162,24 @@ def test_same_as_the_kernel(scratch: Path, build: Build) -> None:
         unmount(merged)
     with Union(layers, upper=upper, work=work, sync=False) as union:
         assert snapshot(InProcess(union)) == shown
+
+
+@pytest.mark.requires("fuse")
+def test_a_metacopy_that_names_nothing_is_listed_and_refused(scratch: Path, lamina: Lamina) -> None:
+    """The mark is one that overlayfs writes, so that only the layers can tell: whoever meets the file is told."""
+    for name in ("base", "upper", "work", "merged"):
+        (scratch / name).mkdir()
+    (scratch / "upper/other").write_text("other")
+    metacopy(scratch / "upper/stub", 0o600)
+    look = "cd merged && ls; cat stub; cat other; LC_ALL=C stat -c %s stub"
+    stack = ("--layer", "base", "--upper", "upper", "--work", "work", "merged")
+    for driver in ("kernel", "fuse"):
+        done = lamina("mount", "--driver", driver, *stack, "--", "sh", "-c", look, status=1)
+        assert done.stdout == "other\nstub\nother"
+        assert done.stderr.count("Operation not permitted") == 2
+    with Union([scratch / "base"], upper=scratch / "upper", work=scratch / "work") as union:
+        assert union.listdir() == ["other", "stub"]
+        with pytest.raises(PermissionError):
+            union.read_text("stub")
+    found = lamina("upper", "check", *stack[:-1], status=1)
+    assert found.stdout == "stub: its data are in no layer\n"

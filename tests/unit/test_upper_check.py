@@ -150,6 +150,30 @@ def metacopy(tree: Tree) -> None:
     os.removexattr(tree.upper, f"{tree.space}impure")
 
 
+def unknown_name(tree: Tree) -> None:
+    tree.mark("one", "tomorrow", b"1")
+
+
+def unknown_on_a_directory(tree: Tree) -> None:
+    tree.mark("new", "tomorrow", b"1")
+
+
+def strange_impure(tree: Tree) -> None:
+    tree.mark("new", "impure", b"maybe")
+
+
+def impure_file(tree: Tree) -> None:
+    tree.mark("one", "impure", b"y")
+
+
+def redirected_file(tree: Tree) -> None:
+    tree.mark("one", "redirect", b"/../one")
+
+
+def redirected_top(tree: Tree) -> None:
+    tree.mark("", "redirect", b"/d")
+
+
 PLANTED: list[tuple[Plant, list[tuple[str, str]]]] = [
     (whiteout, [("whiteout", "nothing")]),
     (whiteout_in_opaque, [("whiteout", "new/x")]),
@@ -171,6 +195,12 @@ PLANTED: list[tuple[Plant, list[tuple[str, str]]]] = [
     (index, [("index", "index/00fb")]),
     (volatile, [("unmountable", "work/incompat/volatile")]),
     (metacopy, [("impure", "one")]),
+    (unknown_name, [("value", "one")]),
+    (unknown_on_a_directory, [("value", "new")]),
+    (strange_impure, [("value", "new")]),
+    (impure_file, [("value", "one")]),
+    (redirected_file, [("redirect", "one")]),
+    (redirected_top, [("misplaced", "")]),
 ]
 
 
@@ -186,7 +216,17 @@ def test_planted_defects(tree: Tree, plant: Plant, found: list[tuple[str, str]])
         union.listdir()
 
 
-@pytest.mark.parametrize("plant", [upwards, relative, strange_opaque, metacopy_directory])
+def strange_metacopy(tree: Tree) -> None:
+    tree.mark("one", "metacopy", b"\1\4\0\0")
+
+
+STRANGE: list[Plant] = [
+    upwards, relative, strange_opaque, metacopy_directory, opaque_file, unknown_name, unknown_on_a_directory,
+    strange_impure, impure_file, redirected_file, redirected_top, strange_metacopy,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("plant", STRANGE)
 def test_what_overlayfs_never_writes_is_not_mounted(tree: Tree, plant: Plant) -> None:
     plant(tree)
     with pytest.raises(InvalidInput, match="which no version of overlayfs writes there"):
@@ -211,6 +251,7 @@ def unknown_feature(tree: Tree) -> None:
 @pytest.mark.parametrize(
     ("plant", "found"),
     [
+        (strange_metacopy, ("value", "one")),
         (lost_metacopy, ("metacopy", "stub")),
         (same_twice, ("twice", "moved")),
         (unknown_feature, ("unmountable", "work/incompat/tomorrow")),

@@ -1,7 +1,7 @@
 """Marks that no version of overlayfs writes: an upper that has some was made by something else, and is not mounted.
 
-Looked at are the topmost directories of the upper, so that a mount does not wait for the size of what was written; of
-the others the driver answers EINVAL when they are met, and `lamina upper check` finds all.
+Looked at is the topmost part of the upper, so that a mount does not wait for the size of what was written; of the rest
+the driver answers with an error when it is met, or leaves the mark out of account, and `lamina upper check` finds all.
 """
 
 from __future__ import annotations
@@ -15,27 +15,69 @@ from lamina.overlay import format as marks
 MERGING = b"lamina-merge"
 
 _MOST = 500  # directories; some milliseconds
+_MOST_OTHERS = 2000  # of what stands in them; some milliseconds more
 
 _VALUES = {b"opaque": (b"y", b"x"), b"impure": (b"y",)}
 
+# Where each mark may stand: on a directory, a regular file, anything else. OVL_XATTR_* of fs/overlayfs/overlayfs.h,
+# `whiteouts` of Linux 6.7, and `redirects` and `layer`, which are ours.
+_PLACES = {
+    b"opaque": (True, False, False),
+    b"impure": (True, False, False),
+    b"uuid": (True, False, False),
+    b"whiteouts": (True, False, False),
+    b"redirects": (True, False, False),
+    b"redirect": (True, True, False),
+    b"protattr": (True, True, False),
+    b"metacopy": (False, True, False),
+    b"whiteout": (False, True, False),
+    b"layer": (False, True, True),
+    b"nlink": (False, True, True),
+    b"origin": (True, True, True),
+    b"upper": (True, True, True),
+}
+
+
+def is_strange(mark: bytes, value: bytes, *, directory: bool, regular: bool) -> bool:
+    """Tell whether no version of overlayfs writes the mark with that value where it stands.
+
+    What overlayfs itself reads past is none of this: a redirect of a file that got its data back, `whiteout` in a
+    directory that does not say that it holds such. An escaped mark (`overlay.…`) is content.
+    """
+    if mark.startswith(b"overlay."):
+        return False
+    places = _PLACES.get(mark)
+    if places is None or not places[0 if directory else 1 if regular else 2]:
+        return True
+    if mark == b"redirect":
+        return not marks.is_redirect(value)
+    if mark == b"metacopy" and value:  # struct ovl_metacopy: version, length of it all, flags, algorithm of a digest
+        return len(value) < 4 or value[0] != 0 or value[1] != len(value)
+    return value not in _VALUES.get(mark, (value,))
+
 
 def refuse_strange_marks(upper: str, space: str) -> None:
-    """Raise InvalidInput where a directory of the upper has a mark in `space` that overlayfs writes never.
+    """Raise InvalidInput where an entry of the upper has a mark in `space` that overlayfs writes never.
 
     What stands in the other space is content: whoever may write to a mount may set it.
     """
     pending = [os.fsencode(upper)]
+    left = _MOST_OTHERS
     for path in pending:
+        _refuse(path, space, directory=True, top=path == pending[0])
+        others = []
         try:
-            strange = _strange(path, space, top=path == pending[0])
-            if len(pending) < _MOST:
-                with os.scandir(path) as entries:
-                    pending += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    if not entry.is_dir(follow_symlinks=False):
+                        others.append(entry)
+                    elif len(pending) < _MOST:
+                        pending.append(entry.path)
         except OSError:  # closed to us, or deeper than a path can say
             continue
-        if strange:
-            reason = f"{shown(strange)}, which no version of overlayfs writes there"
-            raise InvalidInput("use the upper directory", path, reason, "lamina upper check --repair …")
+        for entry in others[:left]:
+            _refuse(entry.path, space, regular=entry.is_file(follow_symlinks=False))
+        left = max(0, left - len(others))
 
 
 def refuse_features(work: str | bytes) -> None:
@@ -50,17 +92,14 @@ def refuse_features(work: str | bytes) -> None:
         raise InvalidInput("use the work directory", os.path.realpath(work), reason, hint)
 
 
-def _strange(path: bytes, space: str, *, top: bool) -> str:
-    for name in os.listxattr(path, follow_symlinks=False):
-        if not name.startswith(space):
-            continue
+def _refuse(path: bytes, space: str, *, directory: bool = False, regular: bool = False, top: bool = False) -> None:
+    try:
+        names = [name for name in os.listxattr(path, follow_symlinks=False) if name.startswith(space)]
+        values = [os.getxattr(path, name, follow_symlinks=False) for name in names]
+    except OSError:  # closed to us, or deeper than a path can say
+        return
+    for name, value in zip(names, values, strict=True):
         mark = os.fsencode(name[len(space) :])
-        value = os.getxattr(path, name, follow_symlinks=False)
-        wrong = (
-            mark in (b"metacopy", b"whiteout")
-            or value not in _VALUES.get(mark, (value,))
-            or (mark == b"redirect" and (top or not marks.is_redirect(value)))
-        )
-        if wrong:
-            return f"it has {name}={shown(value)}"
-    return ""
+        if (top and mark == b"redirect") or is_strange(mark, value, directory=directory, regular=regular):
+            reason = f"it has {name}={shown(value)}, which no version of overlayfs writes there"
+            raise InvalidInput("use the upper directory", path, reason, "lamina upper check --repair …")

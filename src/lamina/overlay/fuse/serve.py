@@ -576,10 +576,8 @@ class FileSystem:
                 break
             try:
                 made = child(cookie + shift + base, name)
-            except OSError:
-                if not self._tree.owners.foreign:
-                    raise
-                made = dot(cookie + shift + base, name, _UNKNOWN, found.kind)  # listed: no more can be known
+            except OSError:  # a foreign layer's, or one with a mark that leads nowhere: it is listed, as by the kernel
+                made = dot(cookie + shift + base, name, _UNKNOWN, found.kind)
             if made is not None:
                 records.append(made.ljust(room, b"\0"))
                 size -= room

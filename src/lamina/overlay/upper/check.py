@@ -6,11 +6,13 @@ lead nowhere, spellings that the kernel does not read, and what was left in the 
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterator
 
 from lamina.errors import shown
 from lamina.overlay import format as marks
+from lamina.overlay.strange import is_strange
 from lamina.overlay.union import merge
 from lamina.overlay.union.branch import DT_DIR, DT_REG, join
 from lamina.overlay.union.node import Found
@@ -59,11 +61,10 @@ def repair(room: Stopped) -> tuple[list[Finding], list[Finding]]:
 def _marks(room: Stopped, path: bytes) -> tuple[dict[bytes, bytes], dict[tuple[bytes, bytes], bytes]]:
     own, foreign = {}, {}
     for (space, mark), value in raw_marks(room.upper, path).items():
-        if mark in _DECIDING:
-            if space == room.space.encode():
-                own[mark] = value
-            elif space == marks.TRUSTED.encode():  # the others are content: whoever writes to a mount may set them
-                foreign[space, mark] = value
+        if space == room.space.encode():
+            own[mark] = value
+        elif mark in _DECIDING and space == marks.TRUSTED.encode():  # the others are content: any writer may set them
+            foreign[space, mark] = value
     return own, foreign
 
 
@@ -78,6 +79,9 @@ def _folder(room: Stopped, folder: Folder) -> Iterator[Finding]:
     for mark in (_METACOPY, _WHITEOUT):
         if mark in own:
             yield _misplaced(room, path, mark, "a directory")
+    if not path and _REDIRECT in own:
+        yield _misplaced(room, path, _REDIRECT, "the top of the upper")
+    yield from _unknown(room, path, own, directory=True)
     if folder.trouble:
         yield Finding(path, "redirect", folder.trouble, tuple(_without_redirect(room, folder)))
     elif opaque == b"y" and folder.redirect:
@@ -99,6 +103,18 @@ def _drop(room: Stopped, path: bytes, mark: bytes) -> DropAttribute:
 
 def _misplaced(room: Stopped, path: bytes, mark: bytes, what: str) -> Finding:
     return Finding(path, "misplaced", f"{what} has overlay.{mark.decode()}", (_drop(room, path, mark),))
+
+
+def _unknown(
+    room: Stopped, path: bytes, own: dict[bytes, bytes], *, directory: bool = False, regular: bool = False
+) -> Iterator[Finding]:
+    """Find bookkeeping that is none: names, places and values that no version of overlayfs knows."""
+    for mark, value in own.items():
+        if mark not in _DECIDING and is_strange(mark, value, directory=directory, regular=regular):
+            text = f"overlay.{shown(mark)} is {shown(value)}, which no version of overlayfs writes there"
+            yield Finding(
+                path, "value", text, (DropAttribute(path, room.space + os.fsdecode(mark), "it says nothing"),)
+            )
 
 
 def _respelled(
@@ -146,6 +162,7 @@ def _file(room: Stopped, folder: Folder, name: bytes, kind: int) -> Iterator[Fin
     yield from _respelled(room, path, own, foreign)
     if _OPAQUE in own:
         yield _misplaced(room, path, _OPAQUE, "what is no directory")
+    yield from _unknown(room, path, own, regular=kind == DT_REG)
     if kind != DT_REG:
         for mark in (_METACOPY, _WHITEOUT, _REDIRECT):
             if mark in own:
@@ -154,7 +171,9 @@ def _file(room: Stopped, folder: Folder, name: bytes, kind: int) -> Iterator[Fin
     if _WHITEOUT in own:
         yield _unread_whiteout(room, folder, name)
     if _METACOPY in own:
-        yield from _metacopy(room, folder, path)
+        yield from _metacopy(room, folder, path, own[_METACOPY])
+    elif _REDIRECT in own and not marks.is_redirect(own[_REDIRECT]):
+        yield Finding(path, "redirect", "its redirect is not a path in the layers", (_drop(room, path, _REDIRECT),))
 
 
 def _unread_whiteout(room: Stopped, folder: Folder, name: bytes) -> Finding:
@@ -169,7 +188,11 @@ def _unread_whiteout(room: Stopped, folder: Folder, name: bytes) -> Finding:
     return Finding(path, "whiteout", text, (step,))
 
 
-def _metacopy(room: Stopped, folder: Folder, path: bytes) -> Iterator[Finding]:
+def _metacopy(room: Stopped, folder: Folder, path: bytes, value: bytes) -> Iterator[Finding]:
+    if is_strange(_METACOPY, value, directory=False, regular=True):
+        text = f"overlay.metacopy is {shown(value)}, which no version of overlayfs writes"
+        yield Finding(path, "value", text, ())
+        return
     try:
         branch, source = data_of((room.upper, path), folder, room)
         lost = not stat.S_ISREG(branch.stat(source).st_mode)

@@ -152,7 +152,7 @@ def test_a_working_directory_that_is_gone(based: Lamina, scratch: Path) -> None:
     gone = "lamina: the working directory does not exist any more"
     for command, expected in [
         ("import rootfs new:2", gone),
-        ("build .", "lamina: cannot read the Dockerfile ./Dockerfile: no such file"),
+        ("build .", gone),
         ("run --rm -v ./data:/data base:1 true", gone),
         ("--root here images", gone),
     ]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from lamina.build.dockerfile.mounts import parse_mount
 from lamina.build.dockerfile.parse import parse, parse_trigger
 from lamina.build.dockerfile.patterns import BadPattern, parse_pattern, replace, without_prefix, without_suffix
 from lamina.build.dockerfile.ports import BadPort, parse_ports
+from lamina.build.dockerfile.positions import DIRECTORIES, NAME, REST, path_matcher
 from lamina.build.dockerfile.print import print_dockerfile, print_instruction, quoted
 from lamina.build.dockerfile.source import NOWHERE, DockerfileError, Word
 from lamina.build.dockerfile.words import Rules, expand_word
@@ -210,3 +212,15 @@ def test_a_walk_and_a_single_path_agree(patterns: list[str], parts: list[str]) -
         assert _walked(matcher, parts) == matcher.matches(path)
     if matcher.matches(parts[0]) and matcher.prunes(parts[0]) and len(parts) > 1:
         assert _walked(matcher, parts)
+
+
+_part = st.sampled_from([NAME, REST, DIRECTORIES, "a", "b", "/", "[^/]", "[^a]", "[a-b]"])
+
+
+@given(st.lists(_part, max_size=9), st.lists(st.text(alphabet="ab/\n", max_size=12), max_size=4))
+@example([DIRECTORIES, DIRECTORIES, NAME, "a"], ["a", "b/a", "a/b"])
+@example([NAME, NAME, "[^a]", DIRECTORIES, "b"], ["a/b", "b", "ab/ab", "b/ab", "bb/b"])
+def test_positions_match_as_a_regular_expression(parts: list[str], texts: list[str]) -> None:
+    matches = path_matcher(parts)
+    for text in texts:
+        assert bool(matches(text)) == (re.fullmatch("".join(parts), text, re.DOTALL) is not None)

@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from lamina.build.dockerfile.ignore import IgnoreMatcher, Matched, exclude_matcher, parse_ignore
+from lamina.build.dockerfile.ignore import IgnoreMatcher, Matched, exclude_matcher, name_matcher, parse_ignore
 from lamina.build.dockerfile.source import DockerfileError
+from lamina.errors import InvalidInput
 
 
 def _walked(matcher: IgnoreMatcher, path: str) -> bool:
@@ -133,3 +134,35 @@ def test_twenty_thousand_paths_take_little_time() -> None:
         count += sum(matcher.ignores(f"d{directory}/file{number}.py", matched) for number in range(100))
     assert count == 0
     assert time.process_time() - started < 2  # measured 0.08 s; a machine under load has its own clock
+
+
+@pytest.mark.parametrize("pattern", ["*a" * 40 + "b*", "**/a*" * 40 + "b*", "[^b]**" * 40 + "b*"])
+def test_many_wildcards_take_no_time(pattern: str) -> None:
+    began = time.process_time()
+    for matcher in (parse_ignore(pattern), parse_ignore(f"{pattern}\n!{pattern}x"), exclude_matcher([pattern])):
+        assert not matcher.ignores("a" * 250)
+        assert not matcher.matches("/".join(["a" * 200] * 20))
+        assert not matcher.ignores("a/" * 2000)
+    assert not name_matcher(pattern.replace("/", ""))("a" * 250)
+    assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names", "others"),
+    [
+        ("*", ["a", "", ".a"], []),
+        ("a*b*c*d", ["abcd", "axbxcxd", "aabbccdd"], ["abdc", "abcdx"]),
+        ("a**b", ["ab", "axb"], ["a"]),
+        ("[^b-d]?", ["ax", "e\n"], ["bx", "a"]),
+        ("\\**", ["*", "*a"], ["a"]),
+        ("a]{x}.+*", ["a]{x}.+"], ["a]{x}x+"]),
+    ],
+)
+def test_wildcards_of_names(pattern: str, names: list[str], others: list[str]) -> None:
+    matches = name_matcher(pattern)
+    assert [name for name in (*names, *others) if matches(name)] == names
+
+
+def test_a_name_pattern_that_is_none() -> None:
+    with pytest.raises(InvalidInput, match="not closed"):
+        name_matcher("a[b")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import fnmatch
 import posixpath
 import re
 from collections.abc import Iterator
 
-from lamina.build.dockerfile.ignore import Matched, exclude_matcher, parse_ignore
+from lamina.build.dockerfile.ignore import Matched, exclude_matcher, name_matcher, parse_ignore
 from lamina.errors import InvalidInput
 from lamina.overlay.union.union import Union
 
@@ -76,8 +75,8 @@ class Selection:
                     following += self._directories(directory)
                 elif self._tree.is_dir("/" + directory):
                     names = sorted(self._tree.listdir("/" + directory))
-                    matching = (name for name in names if fnmatch.fnmatchcase(name, segment))
-                    following += [posixpath.join(directory, name) for name in matching]
+                    matches = name_matcher(segment)
+                    following += [posixpath.join(directory, name) for name in names if matches(name)]
             found = following
         yield from found
 

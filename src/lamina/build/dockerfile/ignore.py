@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
 from lamina.build.dockerfile.blanks import BLANKS
+from lamina.build.dockerfile.positions import DIRECTORIES, NAME, REST, is_costly, path_matcher
 from lamina.build.dockerfile.source import START, DockerfileError, Position, Source
+from lamina.errors import InvalidInput
 
 _BOM = "\ufeff"
 _GLOB: Final = frozenset("*[]?^\\")
@@ -94,19 +96,20 @@ class IgnoreMatcher:
     def __init__(self, patterns: Iterable[Pattern], source: Source) -> None:
         self.patterns = tuple(patterns)
         self.has_exceptions = any(pattern.exception for pattern in self.patterns)
-        regexes = [_translated(pattern, source) for pattern in self.patterns]
+        parts = [_Translator(pattern.text, pattern.position, source).parts() for pattern in self.patterns]
         self._patterns = [
-            (re.compile(regex, re.DOTALL).fullmatch, pattern.exception)
-            for regex, pattern in zip(regexes, self.patterns, strict=True)
+            (path_matcher(each), pattern.exception) for each, pattern in zip(parts, self.patterns, strict=True)
         ]
         # Without exceptions a path is left out if any pattern matches it or a directory above: one search says so.
-        self._any = re.compile("|".join(f"(?:{regex})" for regex in regexes) or r"(?!)", re.DOTALL).fullmatch
+        regexes = [f"(?:{''.join(each)})" for each in parts if not is_costly(each)]
+        self._any = re.compile("|".join(regexes) or r"(?!)", re.DOTALL).fullmatch
+        self._costly = [path_matcher(each) for each in parts if is_costly(each)]
         self._prefixes = None if self._globbing_exceptions() else self._exceptions()
 
     def ignores(self, path: str, parent: Matched = ()) -> bool:
         """Tell whether `path` is left out; `parent` is what `enter` gave for its directory, () at the root."""
         if not self.has_exceptions:
-            return bool(parent) or self._any(path) is not None
+            return bool(parent or self._any(path)) or any(match(path) for match in self._costly)
         return self.enter(path, parent)[0]
 
     def enter(self, path: str, parent: Matched = ()) -> tuple[bool, Matched]:
@@ -123,7 +126,7 @@ class IgnoreMatcher:
         matched = []
         for (match, exception), before in zip(self._patterns, known, strict=True):
             # A pattern that could not change the answer is not looked at, and then counts as not matching below, too.
-            found = before or (exception == ignored and match(path) is not None)
+            found = before or (exception == ignored and bool(match(path)))
             matched.append(found)
             if found:
                 ignored = not exception
@@ -153,28 +156,39 @@ class IgnoreMatcher:
         return [f"{pattern.text.removesuffix('/**')}/" for pattern in self.patterns if pattern.exception]
 
 
-def _translated(pattern: Pattern, source: Source) -> str:
-    """Return the regular expression for the pattern's whole path."""
-    return _Translator(pattern, source).whole()
+def name_matcher(pattern: str) -> Callable[[str], object]:
+    """Return what tells whether a name of a directory matches a pattern, in which `**` is `*`.
+
+    Raises InvalidInput at a pattern that is none.
+    """
+    try:
+        return path_matcher(_Translator(pattern, START, Source("", (pattern,)), single=True).parts())
+    except DockerfileError as error:
+        raise InvalidInput("match", pattern, error.reason.removeprefix(f"{pattern}: ")) from error
 
 
 class _Translator:
-    def __init__(self, pattern: Pattern, source: Source) -> None:
-        self._pattern = pattern
+    """Translates one pattern; with `single`, for names alone."""
+
+    def __init__(self, text: str, position: Position, source: Source, *, single: bool = False) -> None:
+        self._text = text
+        self._position = position
         self._source = source
-        self._text = pattern.text
+        self._single = single
         self._at = 0
 
-    def whole(self) -> str:
+    def parts(self) -> list[str]:
+        """Return regular expressions for the pattern's parts: wildcards of `positions`, or for one character."""
         text = self._text
-        if text.startswith("**") and not _GLOB & set(text[2:]):
+        if not self._single and text.startswith("**") and not _GLOB & set(text[2:]):
             # `**name` is any path that ends so, also within a name; `**/name` is a whole one.
             rest = text[2:]
-            return f"(?:.*/)?{re.escape(rest[1:])}" if rest.startswith("/") else f".*{re.escape(rest)}"
+            start = DIRECTORIES if rest.startswith("/") else REST
+            return [start, *map(re.escape, rest.removeprefix("/"))]
         parts = []
         while self._at < len(text):
             parts.append(self._piece())
-        return "".join(parts)
+        return parts
 
     def _piece(self) -> str:
         character = self._next()
@@ -189,12 +203,14 @@ class _Translator:
         return re.escape(character)
 
     def _stars(self) -> str:
+        while self._single and self._text[self._at : self._at + 1] == "*":
+            self._at += 1
         if self._text[self._at : self._at + 1] != "*":
-            return "[^/]*"
+            return NAME
         self._at += 1
         if self._text[self._at : self._at + 1] == "/":
             self._at += 1
-        return ".*" if self._at == len(self._text) else "(?:.*/)?"
+        return REST if self._at == len(self._text) else DIRECTORIES
 
     def _class(self) -> str:
         negated = self._text[self._at : self._at + 1] == "^"
@@ -229,7 +245,7 @@ class _Translator:
         return self._next() if self._at < len(self._text) else self._fail(reason)
 
     def _fail(self, reason: str) -> NoReturn:
-        raise DockerfileError(self._source, self._pattern.position, f"{self._text}: {reason}")
+        raise DockerfileError(self._source, self._position, f"{self._text}: {reason}")
 
 
 def _escaped(character: str) -> str:

@@ -11,6 +11,7 @@ or a process of more than 512 MiB. https://llvm.org/docs/LibFuzzer.html lists th
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -23,8 +24,8 @@ with atheris.instrument_imports(include=["lamina"]):
 _LIMITS = ["-timeout=10", "-rss_limit_mb=512", "-max_len=65536"]
 
 
-def main(argv: list[str]) -> None:
-    """Fuzz; does not return."""
+def main(argv: list[str]) -> int:
+    """Fuzz, and return the exit status."""
     if len(argv) < 2 or argv[1] not in TARGETS:
         raise SystemExit(f"{__doc__}\nTARGET is one of {', '.join(TARGETS)}.")
     target = TARGETS[argv[1]]
@@ -33,8 +34,13 @@ def main(argv: list[str]) -> None:
             Path(corpus, hashlib.sha256(seed).hexdigest()).write_bytes(seed)
         own = [word for word in argv[2:] if not word.startswith("-")]
         places = [] if own and not Path(own[0]).is_dir() else [corpus]
-        atheris.Setup([argv[0], *_LIMITS, *argv[2:], *places], target.run)
-        atheris.Fuzz()
+        words = [argv[0], *_LIMITS, *argv[2:], *places]
+        # libFuzzer ends its process without a way back, and the directory would stay.
+        child = os.fork()
+        if not child:
+            atheris.Setup(words, target.run)
+            atheris.Fuzz()
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-main(sys.argv)
+sys.exit(main(sys.argv))

@@ -194,6 +194,48 @@ def test_an_upper_that_a_mount_has(lamina: Lamina, place: Path, driver: str) -> 
         assert f" {place}/other " not in Path("/proc/self/mounts").read_text()
 
 
+# A mount of mount(8)'s, by names that nobody else can follow, there until its standard input ends.
+_RELATIVE = """
+mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work$1 merged && echo mounted && read end
+"""
+
+
+@contextmanager
+def mounted_by_relative_names(place: Path) -> Iterator[None]:
+    flags = [] if who() in ("root", "mapped") else ["--user", "--map-root-user"]
+    options = "" if who() == "root" else ",userxattr"
+    words = ["unshare", *flags, "--mount", "--propagation", "private", "sh", "-c", _RELATIVE, "sh", options]
+    with subprocess.Popen(words, cwd=place, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stdout is not None
+        with process.stdin:
+            assert process.stdout.readline() == b"mounted\n"
+            yield
+
+
+@pytest.mark.requires("unshare")
+@pytest.mark.parametrize(("upper", "work"), [("upper", "free"), ("free", "work")])
+def test_an_upper_of_a_mount_by_relative_names(lamina: Lamina, place: Path, upper: str, work: str) -> None:
+    for name in ("other", "free", "unused"):
+        (place / name).mkdir()
+    words = ("--layer", "lower", "--upper", upper, "--work", work, "other", "--", "echo", "mounted")
+    held = upper if upper != "free" else work
+    said = f"lamina: cannot use {place}/{held}: it is the upper or work directory of a mount of the kernel's"
+    with mounted_by_relative_names(place):
+        before = os.listdir(place / "free"), os.listxattr(place / "upper")
+        for driver in ("kernel", "fuse"):
+            done = lamina("mount", "--driver", driver, *words, status=125, cwd=place)
+            assert (done.stdout, done.stderr.splitlines()[0]) == ("", said)
+        assert (os.listdir(place / "free"), os.listxattr(place / "upper")) == before
+        if who() in ("root", "mapped"):  # who could mount, may ask
+            with pytest.raises(LaminaError, match="it is the upper or work directory of a mount"):
+                package.Union([place / "lower"], upper=place / upper, work=place / work)
+            check = ("upper", "check", *words[:6])
+            assert lamina(*check, status=125, cwd=place).stderr.splitlines()[0] == said
+        free = ("mount", "--layer", "lower", "--upper", "free", "--work", "unused", *words[6:])
+        assert lamina(*free, cwd=place).stdout == "mounted\n"
+    assert lamina("mount", *words, cwd=place).stdout == "mounted\n"
+
+
 _WITHOUT_FUSE = """
 for name in null zero full random urandom tty; do : >dev/$name; mount --bind /dev/$name dev/$name; done
 mount --rbind dev /dev && exec "$@"

@@ -1,11 +1,13 @@
 """Whether an upper is in use: by one of our unions, which holds a lock on it, or in an overlay that the kernel shows.
 
-Mounts are looked for in every mount namespace that the caller may see, by one process of each. One whose upper stands
-in /proc/PID/mountinfo only as a descriptor's name (before Linux 6.13) is not recognised.
+Mounts are looked for in every mount namespace that the caller may see, by one process of each. Where one of them tells
+its upper by a name that nobody else can follow (a relative one, or before Linux 6.13 that of a descriptor), the kernel
+is asked by trying, which whoever may mount can do.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -22,11 +24,22 @@ PATIENCE = 2.0
 
 
 def refuse_mounted(upper: str, work: str = "") -> None:
-    """Raise Conflict where the kernel shows an overlay that writes to these directories. A missing one is in no use."""
+    """Raise Conflict where an overlay of the kernel's writes to these directories. A missing one is in no use."""
     for directory, role in ((upper, "upperdir"), (work, "workdir")):
         if directory and os.path.isdir(directory):
             for point in mounts_with(directory, (role,)):
                 raise Conflict("write to the upper", upper, f"it is mounted on {point}", f"lamina umount {point}")
+    refuse_held(upper, work)
+
+
+def refuse_held(*directories: str) -> None:
+    """Raise Conflict where a mount that cannot be named may be one of these directories', and the kernel says it is."""
+    if not any(_unnamed()):
+        return
+    for directory in directories:
+        if directory and os.path.isdir(directory) and _is_held(directory):
+            hint = "grep overlay /proc/*/mountinfo, and umount the one that is meant"
+            raise Conflict("use", directory, "it is the upper or work directory of a mount of the kernel's", hint)
 
 
 def refuse_locked(upper: str) -> None:
@@ -59,16 +72,53 @@ def mounts_with(directory: str, roles: tuple[str, ...]) -> Iterator[str]:
     """Yield where overlays are mounted that use `directory` as one of `roles`: upperdir, workdir, lowerdir."""
     wanted = os.stat(directory)
     real = os.path.realpath(directory)
+    for pid, point in _overlays():
+        directories = _directories(point.super_options, roles)
+        if any(_is_same(path, real, wanted, pid) for path in directories):
+            yield point.path
+
+
+def _overlays() -> Iterator[tuple[str, MountPoint]]:
     for pid in _one_of_each_namespace():
         try:
             with open(f"/proc/{pid}/mountinfo", "rb") as file:
                 lines = [line.rstrip(b"\n") for line in file if b" - overlay " in line]
         except OSError:  # it has ended, or is not ours to see
             continue
-        for point in map(MountPoint, lines):
-            directories = _directories(point.super_options, roles)
-            if point.fstype == "overlay" and any(_is_same(path, real, wanted, pid) for path in directories):
-                yield point.path
+        yield from ((pid, point) for point in map(MountPoint, lines) if point.fstype == "overlay")
+
+
+def _unnamed() -> Iterator[str]:
+    """Yield the uppers of mounts that are told by a name which leads nowhere, or elsewhere."""
+    for _, point in _overlays():
+        for path in _directories(point.super_options, ("upperdir",)):
+            if not path.startswith("/") or path.startswith("/proc/"):
+                yield path
+
+
+def _is_held(directory: str) -> bool:
+    """Ask the kernel by an overlay that it can never make, since its upper and work directory are one.
+
+    With index=on a directory that is another overlay's upper or work is EBUSY before that is found out (ovl_get_upper
+    and ovl_get_workdir in fs/overlayfs/super.c). Nothing is written. Who may not mount is told no.
+    """
+    from lamina.linux import mount as system
+
+    fd = fs = -1
+    try:
+        fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        fs = system.fsopen("overlay")
+        for key in ("lowerdir", "upperdir", "workdir"):
+            system.fsconfig_set_string(fs, key, f"/proc/self/fd/{fd}")  # a text of the path would have a limit
+        system.fsconfig_set_string(fs, "index", "on")
+        system.fsconfig_create(fs)
+    except OSError as error:
+        return error.errno == errno.EBUSY
+    finally:
+        for opened in (fs, fd):
+            if opened >= 0:
+                os.close(opened)
+    return False
 
 
 def _one_of_each_namespace() -> Iterator[str]:

@@ -10,10 +10,10 @@ import os
 from lamina.ids.enter import enter
 from lamina.linux import mount as kernel
 from lamina.linux import process, signals
-from lamina.linux.namespaces import unshare_mounts
+from lamina.linux.namespaces import in_first_user_namespace, unshare_mounts
 from lamina.linux.sockets import receive_fd, send_fd, socketpair
 from lamina.overlay.drivers import mount_served
-from lamina.overlay.in_use import refuse_locked, refuse_mounted
+from lamina.overlay.in_use import refuse_held, refuse_locked, refuse_mounted
 from lamina.runtime.execute import FAILED, execute_file, find_program
 from lamina.runtime.init import exit_status
 from lamina.runtime.report import next_message, raise_from, tell, tell_error
@@ -127,6 +127,8 @@ def _be_command(
         unshare_mounts()
         # Else a mount below a shared mount would appear outside, too.
         kernel.mount("", "/", "", kernel.MS_REC | kernel.MS_PRIVATE)
+        if not in_first_user_namespace():  # only here may this user ask the kernel
+            refuse_held(overlay.upper, overlay.work)
         mounted = mount_served(overlay, merged, hand_over, driver=driver)
         tell(to_caller, "mounted", mounted.driver, mounted.note)
         os.stat(merged)  # waits for a server, so that its failure is told before the command runs

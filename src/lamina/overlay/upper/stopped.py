@@ -8,7 +8,7 @@ from types import TracebackType
 from lamina.errors import Conflict, InvalidInput
 from lamina.linux.namespaces import in_first_user_namespace
 from lamina.overlay import format as marks
-from lamina.overlay.in_use import lock, mounts_with
+from lamina.overlay.in_use import lock, mounts_with, refuse_held
 from lamina.overlay.stack import Overlay
 from lamina.overlay.strange import MERGING
 from lamina.overlay.union import merge
@@ -56,6 +56,7 @@ class Stopped:
         for directory, roles in used:
             for point in mounts_with(directory, roles):
                 raise Conflict("use", directory, f"it is mounted on {point}", f"lamina umount {point}")
+        refuse_held(*(directory for directory, _ in used))
 
     def _branch(self, path: str, index: int) -> Branch:
         branch = Branch(path, index)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 import lamina as package
 from lamina.errors import LaminaError
+from lamina.overlay.in_use import lock
 from tests.helpers.command import Lamina, program, run
 from tests.helpers.probes import who
 
@@ -176,6 +178,15 @@ def test_an_upper_that_a_union_has(lamina: Lamina, place: Path) -> None:
                 "",
                 f"lamina: cannot write to the upper {place}/upper: it is in use",
             )
+        expect_no_wait(place / "upper")
+
+
+def expect_no_wait(upper: Path) -> None:
+    """See that an upper is refused at once, though an ending server would have a minute."""
+    begin = time.monotonic()
+    with pytest.raises(LaminaError, match="it is in use"):
+        lock(str(upper), patience=60.0)
+    assert time.monotonic() - begin < 30
 
 
 @pytest.mark.requires("mounts")
@@ -191,7 +202,20 @@ def test_an_upper_that_a_mount_has(lamina: Lamina, place: Path, driver: str) -> 
         assert said in run([*_PROGRAM, "-o", text, "other"], cwd=place, status=1).stderr
         with pytest.raises(LaminaError, match=said):
             package.Union([place / "lower"], upper=place / "upper", work=place / "work")
+        if driver == "fuse":
+            expect_no_wait(place / "upper")
         assert f" {place}/other " not in Path("/proc/self/mounts").read_text()
+
+
+@pytest.mark.requires("mounts")
+def test_a_server_that_is_ending_is_waited_for(lamina: Lamina, place: Path) -> None:
+    """umount(8) does not wait for it, and the upper is to be had again all the same."""
+    words = ("mount", "--driver", "fuse", "--layer", "lower", "--upper", "upper", "--work", "work", "merged")
+    for _ in range(5):
+        lamina(*words, cwd=place)
+        run(["umount", str(place / "merged")])
+    with mounted(lamina, place, "fuse"):
+        assert (place / "merged/file").exists()
 
 
 # A mount of mount(8)'s, by names that nobody else can follow, there until its standard input ends.

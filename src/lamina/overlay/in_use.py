@@ -13,7 +13,7 @@ import os
 import time
 
 from lamina.errors import Conflict
-from lamina.linux.mountinfo import MountPoint, unescape
+from lamina.linux.mountinfo import MountPoint, mount_points, unescape
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ def refuse_locked(upper: str) -> None:
 def lock(root: str, *, patience: float = 0.0) -> int:
     """Take the upper for this process until the descriptor is closed; the kernel would let two mounts damage it.
 
-    Conflict where another union has it, and has not given it free after `patience` seconds.
+    Conflict where another union has it. `patience` is how many seconds the server of a mount that was taken away has
+    to end; who is seen to go on using it is not waited for.
     """
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     end = time.monotonic() + patience
@@ -59,13 +60,39 @@ def lock(root: str, *, patience: float = 0.0) -> int:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            if time.monotonic() < end:
+            if time.monotonic() < end and _may_be_ending(fd):
                 time.sleep(0.005)
                 continue
             os.close(fd)
             hint = "close the other union or unmount it"
             raise Conflict("write to the upper", root, "it is in use", hint) from error
         return fd
+
+
+def _may_be_ending(fd: int) -> bool:
+    """Tell whether the holder of the lock may be a server whose mount is gone: False where it is seen to be none."""
+    try:
+        pid = _holder(fd)
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            words = file.read().split(b"\0")
+        if b"lamina.overlay.fuse" not in words:
+            return not words[0]  # a process that is ending has no words any more
+        target = os.fsdecode(words[words.index(b"lamina.overlay.fuse") + 1])
+        mounts = mount_points(f"/proc/{pid}/mountinfo")
+    except OSError:
+        return True
+    return not any(point.path == target and point.fstype.startswith("fuse") for point in mounts)
+
+
+def _holder(fd: int) -> str:
+    """Return the number of the process that took the lock. ESRCH where none is seen, or it was given free by now."""
+    state = os.fstat(fd)
+    wanted = f"{os.major(state.st_dev):02x}:{os.minor(state.st_dev):02x}:{state.st_ino}"
+    with open("/proc/locks") as file:
+        found = [fields[4] for line in file if "FLOCK" in (fields := line.split()) and fields[5] == wanted]
+    if not found:
+        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+    return found[0]
 
 
 def mounts_with(directory: str, roles: tuple[str, ...]) -> Iterator[str]:

@@ -39,17 +39,19 @@ def count(lamina: Lamina) -> int:
 
 
 @pytest.mark.parametrize("words", [(), ("--no-cache",)])
-def test_two_stages_with_the_same_step_carry_it_out_once(lamina: Lamina, context: Path, words: tuple[str, ...]) -> None:
+def test_stages_with_the_same_step_carry_it_out_once(lamina: Lamina, context: Path, words: tuple[str, ...]) -> None:
     step = ONCE % ("stages", "0.2")
     write(
         context,
         "FROM base:1 AS one", step, "RUN echo 1 >/one",
         "FROM base:1 AS two", step, "RUN echo 2 >/two",
-        "FROM base:1", "COPY --from=one /one /", "COPY --from=two /two /", COUNT % "stages",
+        "FROM base:1 AS three", step, "RUN echo 3 >/three",
+        "FROM base:1", "COPY --from=one /one /", "COPY --from=two /two /", "COPY --from=three /three /",
+        COUNT % "stages",
     )  # fmt: skip
     build(lamina, context, *words)
     assert count(lamina) == 1
-    assert lamina("run", "--rm", "built:1", "cat", "/one", "/two").stdout == "1\n2\n"
+    assert lamina("run", "--rm", "built:1", "cat", "/one", "/two", "/three").stdout == "1\n2\n3\n"
 
 
 def test_every_step_tells_its_end_once_and_what_its_layer_holds(lamina: Lamina, context: Path) -> None:

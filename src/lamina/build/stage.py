@@ -196,6 +196,7 @@ class StageBuilder:
         try:
             known = build.find_made(key.text, earlier=not self._no_cache)
             if known is not None:
+                lock.close()
                 return self._take_known(state, operation, known)
             identities = self._identities(operation)
             if isinstance(operation, RunOp):

@@ -404,6 +404,42 @@ def test_named_contexts_are_of_any_kind(store: package.Store, site: Site, scratc
         store.build(scratch / "context", contexts=contexts)
 
 
+def _folder(scratch: Path, name: str) -> str:
+    (scratch / name).mkdir()
+    (scratch / name / "file").write_text(name)
+    return str(scratch / name)
+
+
+@pytest.mark.parametrize("source", ["COPY --from=made /file /got/", "COPY --from=0 /file /got/"])
+def test_a_named_context_replaces_a_stage(store: package.Store, scratch: Path, source: str) -> None:
+    (scratch / "context").mkdir()
+    file = f"FROM nowhere:1 AS Made\nCOPY nothing /\nFROM scratch AS last\n{source}\nFROM Made\nLABEL a=b\n"
+    (scratch / "context" / "Dockerfile").write_text(file)
+    contexts = {"made": _folder(scratch, "folder")}
+    image = store.build(scratch / "context", contexts=contexts, target="last")
+    assert names(image, "/") == {"got"} and text(image, "/got/file") == "folder"
+    # FROM begins with the files, also where the stage is the target itself.
+    image = store.build(scratch / "context", contexts=contexts)
+    assert text(image, "/file") == "folder" and image.config.settings.labels == {"a": "b"}
+    assert text(store.build(scratch / "context", contexts=contexts, target="made"), "/file") == "folder"
+    layout_of(scratch / "layout", "one")
+    contexts["made"] = f"oci-layout://{scratch}/layout"
+    image = store.build(scratch / "context", contexts=contexts)
+    assert text(image, "/one") == "of one" and image.config.settings.env == ("A=b",)
+
+
+@pytest.mark.parametrize("name", ["base", "docker.io/library/base:latest", "base:latest"])
+def test_a_named_context_replaces_an_image(store: package.Store, scratch: Path, name: str) -> None:
+    (scratch / "context").mkdir()
+    copies = "COPY --from=docker.io/library/base file /again\nCOPY --from=one file /one\n"
+    file = f"FROM base:latest AS one\nFROM base\n{copies}"
+    (scratch / "context" / "Dockerfile").write_text(file)
+    image = store.build(scratch / "context", contexts={name: _folder(scratch, "folder")})
+    assert names(image, "/") == {"file", "again", "one"}
+    with pytest.raises(package.LaminaError, match="base"):
+        store.build(scratch / "context", contexts={"base:2": str(scratch / "folder")}, pull="never")
+
+
 def layout_of(path: Path, *files: str) -> list[str]:
     """Make a layout with an image for each file, tagged and named as the file; return the digests."""
     made = Made()
@@ -441,7 +477,6 @@ def test_what_is_wrong_with_an_image_of_a_layout_is_said(store: package.Store, s
         f"oci-layout://{scratch}/layout@sha256:{'0' * 64}": "none of this name",
         f"oci-layout://{scratch}/context": "no file oci-layout",
         f"oci-layout://{scratch}/nowhere:1": "no file oci-layout",
-        str(scratch / "context"): "Dockerfile:2.*has files, and is no image",
     }.items():
         with pytest.raises(DockerfileError, match=reason) as raised:
             store.build(scratch / "context", contexts={"it": place})

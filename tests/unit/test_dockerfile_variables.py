@@ -205,7 +205,7 @@ def test_names_of_stages() -> None:
     assert target_stage(_STAGES, None).name == "three"
     assert target_stage(_STAGES, "TWO").index == 1
     assert target_stage(_STAGES, "1").index == 1
-    assert [stage.index for stage in needed_stages(_STAGES, _STAGES.stages[1], images)] == [0, 1]
+    assert [stage.index for stage in needed_stages(_STAGES, _STAGES.stages[1], images, set().__contains__)] == [0, 1]
     assert stage_hint(_STAGES, "thre") == "did you mean three?"
     assert [stage.label for stage in parse("FROM a\nFROM b AS c").stages] == ["stage-0", "c"]
 
@@ -218,7 +218,7 @@ def test_sources_of_instructions() -> None:
 
 def test_a_stage_that_comes_later_or_is_the_same() -> None:
     with pytest.raises(DockerfileError, match="stage three, which comes after it") as caught:
-        needed_stages(_STAGES, _STAGES.stages[2], {2: "scratch"})
+        needed_stages(_STAGES, _STAGES.stages[2], {2: "scratch"}, set().__contains__)
     assert caught.value.position == Position(6, 13)
     with pytest.raises(DockerfileError, match="takes files from itself"):
         source_stage(_STAGES, 3, Word("three"))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from lamina.build.cached import StepCache, open_caches
 from lamina.build.context import Context, Input
 from lamina.build.dockerfile.arguments import global_arguments, platform_arguments
-from lamina.build.dockerfile.instructions import Dockerfile, Stage
+from lamina.build.dockerfile.instructions import Dockerfile, Instruction, Stage
 from lamina.build.dockerfile.parse import parse
 from lamina.build.dockerfile.rules import Settings, parse_settings, settings_of
 from lamina.build.dockerfile.source import NOWHERE, DockerfileError, Position
@@ -221,8 +221,12 @@ class Build:
         return self._turns
 
     def base_image(self, stage: Stage) -> str | None:
-        """Return the image that a stage starts from, or None where it is an earlier stage or nothing."""
+        """Return the image that a stage starts from, or None where it is an earlier stage, files or nothing."""
         return self._graph.base_image(stage)
+
+    def first_steps(self, stage: Stage) -> list[Instruction]:
+        """Return the instructions that stand for FROM, where that names a context of files."""
+        return self._graph.first_steps(stage)
 
     def find_made(self, key: str, *, earlier: bool) -> StepRecord | None:
         """Return what a step made, now that nobody else carries it out: in this build, or with `earlier` in any."""

@@ -64,6 +64,8 @@ class Surroundings(Protocol):
 
     def base_state(self, stage: Stage) -> State: ...
 
+    def first_steps(self, stage: Stage) -> list[Instruction]: ...
+
     def tree_of(self, stage: Stage, take: Take) -> Tree: ...
 
     def turn(self) -> AbstractContextManager[object]: ...
@@ -106,7 +108,8 @@ class StageBuilder:
         state = self._base_state()
         triggers, settings = take_triggers(state.settings)
         state = replace(state, settings=settings)
-        inherited = [parse_trigger(trigger, f"ONBUILD of {self._stage.base.image}") for trigger in triggers]
+        inherited = self._build.first_steps(self._stage)
+        inherited += [parse_trigger(trigger, f"ONBUILD of {self._stage.base.image}") for trigger in triggers]
         self._count += sum(map(_is_shown, inherited))
         instructions = [*inherited, *self._stage.instructions]
         self._finisher.start(state.layers)

@@ -100,7 +100,7 @@ class Instruction:
 class From(Instruction):
     """FROM [--platform=P] IMAGE [AS NAME]. `image` and `platform` expand with the global arguments alone.
 
-    `image` is an earlier stage's name, `scratch`, a named context or a reference, to be looked up in this order.
+    `image` is a named context, an earlier stage's name, `scratch` or a reference.
     `stage` is NAME in lower case, or None; `stage_word` as it was written; `as_word` the "AS" as it was written.
     """
 

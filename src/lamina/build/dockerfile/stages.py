@@ -6,7 +6,8 @@ finds all stages, and one that is not before it is an error.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
+from dataclasses import replace
 
 from lamina.build.dockerfile.instructions import Copy, Dockerfile, Instruction, Onbuild, Run, Stage
 from lamina.build.dockerfile.mounts import mount_from
@@ -44,6 +45,18 @@ def source_stage(dockerfile: Dockerfile, index: int, word: Word) -> Stage | None
     return stage
 
 
+def with_contexts(dockerfile: Dockerfile, contexts: Container[str]) -> Dockerfile:
+    """Return the file with each stage that has the name of one of `contexts` standing for that, and doing no more."""
+
+    def replaced(stage: Stage) -> Stage:
+        if stage.name is None or stage.name not in contexts:
+            return stage
+        base = replace(stage.base, image=Word(stage.name))
+        return replace(stage, base=base, instructions=())
+
+    return replace(dockerfile, stages=tuple(map(replaced, dockerfile.stages)))
+
+
 def target_stage(dockerfile: Dockerfile, target: str | None) -> Stage:
     """Return the stage to be built: the one named `target`, or the last. Raises NotFound with a did-you-mean."""
     if target is None:
@@ -75,11 +88,14 @@ def sources_of(instruction: Instruction) -> Iterator[Word]:
             return
 
 
-def needed_stages(dockerfile: Dockerfile, target: Stage, images: Mapping[int, str]) -> tuple[Stage, ...]:
+def needed_stages(
+    dockerfile: Dockerfile, target: Stage, images: Mapping[int, str], is_context: Callable[[str], bool]
+) -> tuple[Stage, ...]:
     """Return `target` and all stages that it needs, in the order of the file.
 
-    `images` has the expanded image of each stage's FROM by the stage's index. Triggers of base images are not counted.
-    Raises DockerfileError as `source_stage` does; that also rules out cycles, since every step leads upward.
+    `images` has the expanded image of each stage's FROM by the stage's index; `is_context` tells which names are those
+    of contexts, which come before stages. Triggers of base images are not counted. Raises DockerfileError as
+    `source_stage` does; that also rules out cycles, since every step leads upward.
     """
     needed: set[int] = set()
     pending = [target]
@@ -89,7 +105,8 @@ def needed_stages(dockerfile: Dockerfile, target: Stage, images: Mapping[int, st
             continue
         needed.add(stage.index)
         base = base_stage(dockerfile, stage.index, images[stage.index])
-        found = [base, *(source_stage(dockerfile, stage.index, word) for word in _sources(stage))]
+        words = (word for word in _sources(stage) if not is_context(word.text))
+        found = [base, *(source_stage(dockerfile, stage.index, word) for word in words)]
         pending += [other for other in found if other is not None]
     return tuple(dockerfile.stages[index] for index in sorted(needed))
 

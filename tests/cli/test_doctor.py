@@ -361,6 +361,26 @@ def test_as_whoever_runs_the_tests(lamina: Lamina, store_path: Path) -> None:
     assert lines[-1].startswith("lamina run works" if found["CanRun"] else "lamina run cannot work")
 
 
+@pytest.mark.requires("user")
+def test_a_user_is_told_what_of_the_machine_is_closed(lamina: Lamina) -> None:
+    found = json.loads(lamina("doctor", "--format", "json", status=None).stdout)["Unreadable"]
+    assert "/etc/shadow" in found["Names"] and len(found["Names"]) <= 20
+    for name in found["Names"]:
+        with pytest.raises(PermissionError):
+            os.listdir(name) if name.endswith("/") else open(name, "rb").close()
+    lines = lamina("doctor", status=None).lines()
+    title = lines.index("Names of this machine that you cannot read; over `host` they are listed, and closed:")
+    assert "    /etc/shadow" in lines[title : title + 21]
+    assert lines[-2] == "" and ("more" in lines[-3]) == bool(found["More"] or not found["Complete"])
+
+
+@pytest.mark.requires("root")
+def test_to_root_nothing_is_closed(lamina: Lamina) -> None:
+    done = lamina("doctor", "--format", "json", status=None)
+    assert json.loads(done.stdout)["Unreadable"] == {"Names": [], "More": 0, "Complete": True}
+    assert "cannot read" not in lamina("doctor", status=None).stdout
+
+
 @pytest.mark.requires("overlay", "userns")
 def test_where_tests_run_containers_do(lamina: Lamina) -> None:
     lamina("images")  # which makes the store

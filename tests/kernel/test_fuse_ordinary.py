@@ -189,6 +189,22 @@ def test_closed_modes_in_the_process(scratch: Path) -> None:
     (scratch / "lower/closed").chmod(0o755)
 
 
+def test_a_directory_that_was_closed_is_read_in_the_process(scratch: Path) -> None:
+    """Names that were looked up are known: the search permission above them is not asked for again (docs/limits.md)."""
+    (scratch / "lower/dir/inner").mkdir(parents=True)
+    (scratch / "lower/dir/inner/file").write_text("text")
+    for name in ("upper", "work"):
+        (scratch / name).mkdir()
+    with Union([scratch / "lower"], upper=scratch / "upper", work=scratch / "work", sync=False) as union:
+        assert union.listdir("dir/inner") == ["file"]
+        union.chmod("dir", 0)
+        assert union.read_text("dir/inner/file") == "text"  # it lies in the layer, which is as open as ever
+        for name in ("dir/inner/file", "dir/new"):
+            with pytest.raises(PermissionError):
+                union.write_text(name, "new")
+        union.chmod("dir", 0o755)
+
+
 def test_passthrough_is_for_the_machines_root(scratch: Path) -> None:
     for name in ("layer", "merged"):
         (scratch / name).mkdir()

@@ -138,10 +138,19 @@ def garbage_origins(upper: Path, top: Path, middle: Path, base: Path) -> None:
     mark(upper, "impure")
 
 
+def xattr_whiteouts(upper: Path, top: Path, middle: Path, base: Path) -> None:
+    for directory, name in ((middle / "d", "a"), (top / "d/s", "b")):
+        directory.mkdir(parents=True)
+        mark(directory, "opaque", b"x")
+        (directory / name).touch()
+        mark(directory / name, "whiteout")
+
+
 BUILDS: list[Build] = [
     chained_redirects, opaque_in_redirected, name_beside_in_redirected, whiteouts_below_a_redirect, redirect_and_opaque,
     redirects_to_nowhere, redirect_into_what_is_hidden, redirect_into_a_redirected, moved_and_made_again, metacopies,
     chained_metacopies, kinds_over_kinds, directory_over_whiteout, values_of_opaque, garbage_origins,
+    xattr_whiteouts,
 ]  # fmt: skip
 
 
@@ -183,3 +192,18 @@ def test_a_metacopy_that_names_nothing_is_listed_and_refused(scratch: Path, lami
             union.read_text("stub")
     found = lamina("upper", "check", *stack[:-1], status=1)
     assert found.stdout == "stub: its data are in no layer\n"
+
+
+@pytest.mark.requires("fuse")
+def test_an_xattr_whiteout_where_none_is_announced(scratch: Path, lamina: Lamina) -> None:
+    """The kernel lists a name that it does not find; with us lookup and listing agree (docs/limits.md)."""
+    for name in ("base/d", "top/d", "merged"):
+        (scratch / name).mkdir(parents=True)
+    (scratch / "base/d/file").write_text("below")
+    (scratch / "top/d/file").touch()
+    mark(scratch / "top/d/file", "whiteout")
+    stack = ("--layer", "base", "--layer", "top", "merged", "--", "sh", "-c", "ls merged/d; cat merged/d/file")
+    assert lamina("mount", "--driver", "kernel", *stack, status=1).stdout == "file\n"
+    assert lamina("mount", "--driver", "fuse", *stack).stdout == "file\n"
+    with Union([scratch / "base", scratch / "top"]) as union:
+        assert union.listdir("d") == ["file"] and union.read_text("d/file") == ""

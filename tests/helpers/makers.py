@@ -41,6 +41,9 @@ _BUILDAH = 'buildah push -q "$(buildah pull -q "$FORM:$FILE")" docker-archive:sh
 _SKOPEO = 'skopeo copy --quiet "$FORM:$FILE" docker-archive:shown.tar:x:1'
 _UMOCI = 'skopeo copy --quiet "$FORM:$FILE" oci:shown:x && umoci unpack --image shown:x bundle'
 
+# An ordinary user's leaves a process that keeps its namespaces.
+_PODMAN_EMPTY = 'podman rmi -af && { [ "$(id -u)" = 0 ] || podman system migrate; }'
+
 # crun refuses a machine with both cgroup trees.
 _PODMAN_COMMIT = """\
 umount /sys/fs/cgroup/unified 2>/dev/null || true
@@ -111,10 +114,8 @@ class Maker:
 
 
 MAKERS = (
-    Maker(
-        "podman-commit", _PODMAN_COMMIT, "oci-archive", _PODMAN, ("root", "podman", "crun", "skopeo"), "podman rmi -af"
-    ),
-    Maker("podman-build", _PODMAN_BUILD, "docker-archive", _PODMAN, ("root", "podman", "skopeo"), "podman rmi -af"),
+    Maker("podman-commit", _PODMAN_COMMIT, "oci-archive", _PODMAN, ("root", "podman", "crun", "skopeo"), _PODMAN_EMPTY),
+    Maker("podman-build", _PODMAN_BUILD, "docker-archive", _PODMAN, ("ids", "podman", "skopeo"), _PODMAN_EMPTY),
     Maker("buildah", _BUILDAH_COMMIT, "oci-archive", _BUILDAH, ("ids", "buildah", "skopeo"), "buildah rmi -af"),
     Maker("skopeo", _SKOPEO_COPY, "oci", _SKOPEO, ("skopeo",), "", ("cat", "/etc/file"), "of the base\n"),
     Maker("umoci", _UMOCI_REPACK, "oci", _UMOCI, ("root", "umoci", "skopeo", "setfattr")),

@@ -192,6 +192,44 @@ def test_another_platform_takes_files_and_runs_nothing(lamina: Lamina, context: 
     lamina("build", "--platform", "linux/s390x", context)
 
 
+_SEVERAL = "linux/s390x,linux/amd64,linux/arm64"
+
+
+def test_several_platforms_make_an_index(lamina: Lamina, context: Path, scratch: Path) -> None:
+    (context / "Dockerfile").write_text("FROM scratch\nARG TARGETARCH\nCOPY file /$TARGETARCH\n")
+    lamina("build", "--platform", _SEVERAL, "-t", "all:1", "-t", "all:2", context)
+    # What is built on it takes the image of its platform, and can be given away as a whole.
+    (context / "Dockerfile").write_text("FROM all:2\nARG TARGETARCH\nCOPY file /again/$TARGETARCH\n")
+    printed = lamina("build", "--pull=never", "--platform", _SEVERAL, "-t", "on:1", context).stdout.strip()
+    lamina("save", "--format", "oci-archive", "-o", str(scratch / "all.tar"), "on:1")
+    lamina("rmi", "on:1", "all:1", "all:2")
+    lamina("load", "--all-platforms", "-i", str(scratch / "all.tar"))
+    ids = {}
+    for wanted in _SEVERAL.split(","):
+        _, _, architecture = wanted.partition("/")
+        (said,) = json.loads(lamina("inspect", "--platform", wanted, "on:1").stdout)
+        ids[architecture] = said["Id"]
+        assert said["Architecture"] == architecture
+        target = scratch / architecture
+        flat = f"type=local,dest={target}"
+        (context / "Dockerfile").write_text("FROM on:1\n")
+        lamina("build", "--pull=never", "--platform", wanted, "--output", flat, context)
+        assert sorted(path.name for path in target.rglob("*")) == sorted([architecture, architecture, "again"])
+    assert len(set(ids.values())) == 3
+    assert printed == ids.get({"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), "s390x"))
+
+
+def test_where_one_of_several_platforms_fails_nothing_gets_the_name(lamina: Lamina, context: Path) -> None:
+    (context / "Dockerfile").write_text('FROM scratch\nCOPY file /\nRUN ["/x"]\n')
+    refused = lamina("build", "--platform", "linux/s390x,linux/mips64le", "-t", "all:1", context, status=125)
+    assert "Dockerfile:3" in refused.stderr
+    assert "does not run programs for linux/s390x" in refused.stderr
+    assert "binfmt_misc" in refused.stderr and "qemu-user-static" in refused.stderr
+    assert "all:1" not in lamina("images").stdout
+    refused = lamina("build", "--platform", _SEVERAL, "--push", "-t", "all:1", context, status=2)
+    assert "--output: it is for a build for one platform" in refused.stderr
+
+
 def test_checks_that_are_to_be_errors_fail_the_build(lamina: Lamina, context: Path) -> None:
     (context / "Dockerfile").write_text("# check=error=true\nFROM base:1 as web\n")
     refused = lamina("build", context, status=125)

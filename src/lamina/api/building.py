@@ -15,6 +15,7 @@ from lamina.build.bases import Bases, Finder
 from lamina.build.cachespec import parse_cache_from, parse_cache_to
 from lamina.build.dockerfile.arguments import proxy_environment
 from lamina.build.inputs.gather import Inputs, Surroundings
+from lamina.build.platforms import check_alone, parse_platforms, publish_index
 from lamina.build.progress import Progress
 from lamina.build.remember import Seen, remember
 from lamina.build.solve import build as solve
@@ -22,7 +23,7 @@ from lamina.build.solve import check_input
 from lamina.build.values import BuildOptions
 from lamina.errors import UsageError
 from lamina.events import ignore
-from lamina.oci.platform import parse_platform, platform_of
+from lamina.oci.platform import platform_of
 from lamina.store.publish import read_manifest, things_of
 from lamina.store.staging import Staging
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from lamina.build.output import Output
     from lamina.build.verify import Difference
     from lamina.events import OnEvent
+    from lamina.oci.platform import Platform
     from lamina.store.images import ImageRecord
     from lamina.store.layout import Layout
 
@@ -48,7 +50,7 @@ class BuildKeywords(TypedDict, total=False):
     dockerfile: str | os.PathLike[str] | BinaryIO | None
     #: The stage to build, by default the last.
     target: str | None
-    #: As in "linux/arm64"; by default this machine's.
+    #: As in "linux/arm64"; by default this machine's. Several, with commas, make an index under the names.
     platform: str
     build_args: Mapping[str, str] | None
     #: Further sources of files by name: what `context` can be, "docker-image://NAME", "oci-layout://DIR[:TAG][@DIGEST]".
@@ -92,7 +94,7 @@ class Request:
     """A build as it is asked for: what `BuildOptions` does not say. `timestamp` is --timestamp's, in seconds.
 
     `on_verified`, where it is given, is told what differs when the build is carried out twice. With `asked`, the build
-    leaves a note for the next one (`build.remember`).
+    leaves a note for the next one (`build.remember`). Several `platforms` make an index.
     """
 
     dockerfile: str | BinaryIO | None = None
@@ -101,6 +103,7 @@ class Request:
     timestamp: int | None = None
     on_verified: Callable[[list[Difference]], object] | None = None
     asked: Asked | None = None
+    platforms: tuple[Platform, ...] = ()
 
 
 def build(
@@ -109,11 +112,11 @@ def build(
     """Build an image as `Store.build` is asked to; with `asked`, the next one like it finds a note."""
     tag = keywords.get("tag", ())
     no_cache = keywords.get("no_cache", False)
-    platform = keywords.get("platform", "")
+    platforms = parse_platforms(keywords.get("platform", ""))
     options = BuildOptions(
         tags=(tag,) if isinstance(tag, str) else tuple(tag),
         target=keywords.get("target"),
-        platform=parse_platform(platform) if platform else None,
+        platform=platforms[0] if platforms else None,
         args=dict(keywords.get("build_args") or {}),
         contexts=dict(keywords.get("contexts") or {}),
         labels=dict(keywords.get("labels") or {}),
@@ -140,6 +143,7 @@ def build(
         timestamp=keywords.get("timestamp"),
         on_verified=keywords.get("on_verified"),
         asked=asked,
+        platforms=platforms,
     )
     return _build(store, _path_or_stream(context), options, request, keywords.get("on_event", ignore))
 
@@ -155,6 +159,12 @@ def _outputs(texts: Iterable[str]) -> tuple[Output, ...]:
 
 def _build(store: Store, context: str | BinaryIO, options: BuildOptions, request: Request, on_event: OnEvent) -> Image:
     """Build an image. `jobs`, `created` and `epoch` are filled in here."""
+    if len(request.platforms) > 1:
+        check_alone(
+            output=request.outputs,
+            verify=request.on_verified,
+            **{"metadata-file": request.metadata_file, "cache-to": options.cache_to},
+        )
     if request.outputs:
         from lamina.build.deliver import check_places
         from lamina.build.output import check_outputs
@@ -199,6 +209,8 @@ def _build(store: Store, context: str | BinaryIO, options: BuildOptions, request
             environ=os.environ,
             on_event=progress.pass_on,
         )
+        if len(request.platforms) > 1:
+            return _build_index(store, staging, options, request, lambda each: carry_out(store.layout, each, found))
         record = carry_out(store.layout, options, found)
         if request.asked is not None and source.context.root == request.asked.context:
             remember(staging, request.asked, seen, record, tags=options.tags, bases=found.found, progress=progress)
@@ -214,6 +226,29 @@ def _build(store: Store, context: str | BinaryIO, options: BuildOptions, request
     if request.outputs or request.metadata_file:
         _deliver(image, options.tags, request, progress)
     return image
+
+
+def _build_index(
+    store: Store,
+    staging: Staging,
+    options: BuildOptions,
+    request: Request,
+    make: Callable[[BuildOptions], ImageRecord],
+) -> Image:
+    """Build an image for each platform, and give an index of them the names; return the one for this machine, or first.
+
+    Where one cannot be built, no name is given.
+    """
+    images = []
+    for platform in request.platforms:
+        record = make(replace(options, tags=(), platform=platform))
+        with store.layout.publishing():
+            staging.pin(*things_of(record))
+        images.append((platform, record))
+    publish_index(staging, images, options.tags)
+    machine = platform_of(os.uname().machine)
+    own = [record for platform, record in images if machine.runs(platform)]
+    return Image(store, own[0] if own else images[0][1], name=options.tags[0] if options.tags else "")
 
 
 def _deliver(image: Image, tags: Sequence[str], request: Request, progress: Progress) -> None:

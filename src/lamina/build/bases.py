@@ -95,7 +95,7 @@ class Bases:
     def _stored(self, name: str, platform: Platform) -> ImageRecord:
         layout = self._staging.layout
         with layout.publishing():
-            record = find_image(layout, name)
+            record = find_image(layout, name, str(platform))
             self._staging.pin(image_thing(record.manifest), *things_of(record))
         if record.host:
             reason = "it is a change of this machine's own root, and runs over `host` only"

@@ -36,7 +36,8 @@ def check_runnable(machine: Platform, other: Platform | None, step: Run) -> None
     """Refuse a RUN over a base whose programs this machine does not run (DockerfileError)."""
     if other is not None and not can_run(machine, other):
         reason = f"this machine ({machine}) does not run programs for {other}"
-        hint = "register an emulator (qemu-user-static), or run it in a stage FROM --platform=$BUILDPLATFORM"
+        emulator = "register an emulator with binfmt_misc (qemu-user-static does)"
+        hint = f"{emulator}, or run it in a stage FROM --platform=$BUILDPLATFORM"
         raise at(step, reason, hint)
 
 

@@ -269,7 +269,7 @@ COMMAND = Command(
         Option("add-host", "a line for /etc/hosts", kind=LIST, value="HOST:ADDRESS"),
         Option("network", "the network of RUN", kind=CHOICE, choices=("host", "none", "default")),
         Option("check", "find what is probably wrong, and build nothing: exit status 1 if there is something"),
-        Option("platform", "what to build for, by default this machine", kind=TEXT, value="OS/ARCH[/VARIANT]"),
+        Option("platform", "what to build for, by default this machine", kind=TEXT, value="OS/ARCH[/VARIANT],..."),
         Option("output", "a directory, - for a tar, or TYPE", short="o", kind=LIST, value="type=TYPE[,dest=PATH…]"),
         Option("push", "send the image to the registry that its name says"),
         Option("pull", "pull base images anew, or as WHEN says", kind=OPTIONAL, value="WHEN"),

@@ -1,4 +1,7 @@
-"""pull and push through the proxies that HTTP_PROXY, HTTPS_PROXY and NO_PROXY name, to a registry of no real name."""
+"""pull and push through the proxies that HTTP_PROXY and HTTPS_PROXY name, to a registry of no real name.
+
+Who is asked without one is in tests/unit/test_transfer_http.py.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,7 @@ def registry(proxy: Proxy, scratch: Path) -> Iterator[Registry]:
         yield running
 
 
-@pytest.mark.parametrize("variable", ["HTTPS_PROXY=http://", "HTTPS_PROXY=", "https_proxy=http://"])
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY=", "https_proxy=http://"])
 def test_tls_goes_through_a_tunnel(
     lamina: Lamina, other: Lamina, registry: Registry, proxy: Proxy, scratch: Path, *, variable: str
 ) -> None:
@@ -83,36 +86,6 @@ def test_a_proxy_gets_the_password_that_its_address_has(
     assert registry.requests("PUT")
     wrong = lamina("pull", _IMAGE, env={**env, "HTTPS_PROXY": f"http://me:secret@{proxy.address}"}, status=125)
     assert "the proxy refuses" in wrong.stderr and "407" in wrong.stderr and "secret" not in wrong.stderr
-
-
-@pytest.mark.parametrize(
-    "exceptions", [_NAME, "test", ".test", "*.test", f"other.example, {_NAME}", "*", _NAME.upper()]
-)
-def test_who_is_excepted_is_asked_directly(lamina: Lamina, proxy: Proxy, exceptions: str) -> None:
-    done = lamina("pull", _IMAGE, env={"HTTPS_PROXY": proxy.address, "NO_PROXY": exceptions}, status=125)
-    assert "cannot be resolved" in done.stderr
-    assert not proxy.requests
-
-
-@pytest.mark.parametrize("exceptions", ["", "registry.tes", "gistry.test", "other.registry.test", "10.0.0.0/8"])
-def test_who_is_not_excepted_is_asked_through_the_proxy(lamina: Lamina, proxy: Proxy, exceptions: str) -> None:
-    done = lamina("pull", _IMAGE, env={"HTTPS_PROXY": proxy.address, "NO_PROXY": exceptions}, status=125)
-    assert "the proxy refuses" in done.stderr and "502" in done.stderr
-    assert proxy.targets("CONNECT") == [f"{_NAME}:443"]
-
-
-def test_a_network_is_excepted(lamina: Lamina, proxy: Proxy) -> None:
-    env = {"HTTPS_PROXY": proxy.address}
-    lamina("pull", "0.0.0.0:1/a:1", env={**env, "NO_PROXY": "0.0.0.0/31"}, status=125)  # where nobody listens
-    assert not proxy.requests
-    lamina("pull", "0.0.0.0:1/a:1", env={**env, "NO_PROXY": "1.0.0.0/31,0.0.0.0/40"}, status=125)
-    assert proxy.targets("CONNECT") == ["0.0.0.0:1"]
-
-
-@pytest.mark.parametrize("address", ["socks5://me:secret@127.0.0.1:1", "ftp://me:secret@127.0.0.1:1"])
-def test_what_is_no_proxy_is_told(lamina: Lamina, address: str) -> None:
-    done = lamina("pull", _IMAGE, env={"HTTPS_PROXY": address}, status=125)
-    assert "is no address of an HTTP proxy" in done.stderr and "secret" not in done.stderr
 
 
 def test_this_machine_is_asked_directly(lamina: Lamina, proxy: Proxy, scratch: Path) -> None:

@@ -176,3 +176,17 @@ def test_a_command_outlives_its_server(lamina: Lamina, place: Path) -> None:
     done = lamina("mount", *words, "--", sys.executable, "-c", code, cwd=place)
     assert done.stdout == "ENOTCONN\n"
     assert not os.path.ismount(place / "merged") and os.listdir(place / "merged") == []
+
+
+def test_a_layer_may_have_the_mount_in_it(lamina: Lamina, place: Path) -> None:
+    # Looking below the mount in the mount, the server asks itself.
+    (place / "base/mounted").mkdir()
+    words = ["--layer", "base", "--upper", "upper", "--work", "work", "base/mounted"]
+    lamina("mount", "--driver", "fuse", *words, cwd=place)
+    try:
+        looked = run(["sh", "-c", "ls base/mounted/mounted/dir; echo new >base/mounted/mounted/dir/made"], cwd=place)
+        assert looked.stdout == "file\n"
+        assert (place / "base/mounted/dir/made").read_text() == "new\n"
+    finally:
+        run(["umount", "--lazy", str(place / "base/mounted")])
+        until(lambda: not servers(place), "the server ends with its mount")

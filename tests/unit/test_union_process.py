@@ -175,6 +175,16 @@ def test_hard_links_of_a_layer_stay_one_file(top: Path) -> None:
     assert os.listdir(top / "work/index") == []
 
 
+def test_a_copy_is_what_is_left_of_a_changed_hard_link(top: Path) -> None:
+    os.link(top / "a/one", top / "a/other")
+    with over(top) as union:
+        assert union.stat("one").st_nlink == union.stat("other").st_nlink == 2
+        union.write_text("one", "changed")
+        union.unlink("one")
+        assert union.read_text("other") == "changed"
+        assert union.stat("other").st_nlink == 1
+
+
 def test_links_and_dots_stay_inside(top: Path) -> None:
     (top / "a/up").symlink_to("../../../../one")
     (top / "a/absolute").symlink_to("/sub/deep/file")

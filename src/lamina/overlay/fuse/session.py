@@ -7,7 +7,9 @@ OPENDIR, FLUSH).
 
 One thread at a time takes requests, and looks for the next one for a moment before it sleeps: what a round trip costs
 is the waking of threads, and on a virtual machine that of processors. A handler that is about to wait (for a disk, for
-another one's lock) calls `Request.step_aside` first, upon which another thread takes its place.
+another one's lock) calls `Request.step_aside` first, upon which another thread takes its place. One that waits without
+having said so (a layer on a disk that hangs, or that has this very mount in it, so that the answer is behind it in the
+queue) is put aside by a thread that stands by.
 """
 
 from __future__ import annotations
@@ -35,6 +37,9 @@ _LOOKS = 40
 _LONG = 0.005
 _WARY = 16
 
+#: How long requests may lie while the thread that takes them is at one of them, before it is put aside; seconds.
+_PATIENCE = 0.05
+
 #: errno values of a read from the device that only mean "again": an aborted request, a signal.
 _AGAIN = (errno.ENOENT, errno.EINTR, errno.EAGAIN)
 
@@ -58,13 +63,18 @@ class PatientLock:
 
 
 class Turn:
-    """Whose turn it is to take requests: who holds `lock`. `aside` are the others that answer one."""
+    """Whose turn it is to take requests: `taker`'s, whose thread holds `lock`. `aside` are others that answer one.
 
-    __slots__ = ("aside", "lock")
+    `change` is held by who takes a turn away: the thread that has it, or the one that stands by.
+    """
+
+    __slots__ = ("aside", "change", "lock", "taker")
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
+        self.change = threading.Lock()
         self.aside: set[Request] = set()
+        self.taker: Request | None = None
 
 
 class Request:
@@ -74,7 +84,9 @@ class Request:
     caller's. `scratch` has room for the largest reply.
     """
 
-    __slots__ = ("_turn", "body", "buffer", "gid", "node", "opcode", "pid", "scratch", "takes", "uid", "view")
+    __slots__ = (
+        "_turn", "body", "buffer", "gid", "node", "opcode", "pid", "scratch", "takes", "uid", "unique", "view",
+    )  # fmt: skip
 
     def __init__(self, turn: Turn | None = None) -> None:
         self._turn = turn
@@ -83,14 +95,16 @@ class Request:
         self.view = memoryview(self.buffer)
         self.scratch = memoryview(bytearray(_BUFFER))
         self.body = self.view
-        self.opcode = self.node = self.uid = self.gid = self.pid = 0
+        self.opcode = self.unique = self.node = self.uid = self.gid = self.pid = 0
 
     def step_aside(self) -> None:
         """Let another thread take the next requests, since this one is going to wait; may be repeated."""
         if self.takes and self._turn is not None:
-            self.takes = False
-            self._turn.aside.add(self)
-            self._turn.lock.release()
+            with self._turn.change:
+                if self.takes:
+                    self.takes = False
+                    self._turn.aside.add(self)
+                    self._turn.lock.release()
 
     def name(self, offset: int = 0) -> bytes:
         """Return the name that stands from `offset` of the body to a zero byte."""
@@ -145,6 +159,8 @@ class Session:
             self._on_ready()
         os.set_blocking(self.fd, False)
         workers = [threading.Thread(target=self._serve, name=f"fuse-{n}", daemon=True) for n in range(1, self._threads)]
+        if workers:
+            workers.append(threading.Thread(target=self._stand_by, name="fuse-standby", daemon=True))
         for worker in workers:
             worker.start()
         self._serve()
@@ -210,11 +226,26 @@ class Session:
             self._turn.aside.discard(request)
             self._turn.lock.acquire()
             request.takes = True
+            self._turn.taker = request
             try:
                 if not self._take(request):
                     return
             finally:
                 request.step_aside()
+
+    def _stand_by(self) -> None:
+        """Put the thread aside that takes requests, where it is still at the same one and others wait."""
+        poll = select.poll()
+        poll.register(self.fd, select.POLLIN)
+        while True:
+            taker = self._turn.taker
+            before = taker.unique if taker else 0
+            if any(event & (select.POLLERR | select.POLLHUP | select.POLLNVAL) for _, event in poll.poll()):
+                return
+            time.sleep(_PATIENCE)
+            if taker and taker.takes and taker.unique == before and poll.poll(0):
+                self._wary[taker.opcode] = _WARY
+                taker.step_aside()
 
     def _take(self, request: Request) -> bool:  # noqa: PLR0912  # one loop: a call more would be one for each request
         """Answer requests until this thread stepped aside; False when the file system is gone."""
@@ -238,7 +269,7 @@ class Session:
             if not length:
                 return False
             _, code, unique, request.node, request.uid, request.gid, request.pid, extensions, _ = unpack(view)
-            request.opcode = code
+            request.opcode, request.unique = code, unique
             request.body = view[head : length - extensions * 8]
             handler = handlers.get(code)
             if handler is None:

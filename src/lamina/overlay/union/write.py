@@ -285,8 +285,9 @@ class Writer:
         if (node.parent, node.name) != (parent, name):
             node.others = tuple(other for other in node.others if other[:2] != (parent, name))
         elif node.others:
-            *rest, (node.parent, node.name, node.rank) = node.others
+            *rest, (node.parent, node.name, rank) = node.others
             node.others = tuple(rest)
+            node.rank = UPPER if node.index else rank  # a copy is what all of its names mean
         else:
             node.pin = pin
             node.gone = True

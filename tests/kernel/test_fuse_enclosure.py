@@ -186,7 +186,7 @@ def test_a_layer_may_have_the_mount_in_it(lamina: Lamina, place: Path) -> None:
     try:
         looked = run(["sh", "-c", "ls base/mounted/mounted/dir; echo new >base/mounted/mounted/dir/made"], cwd=place)
         assert looked.stdout == "file\n"
-        assert (place / "base/mounted/dir/made").read_text() == "new\n"
+        assert (place / "upper/mounted/dir/made").read_text() == "new\n"
     finally:
         run(["umount", "--lazy", str(place / "base/mounted")])
         until(lambda: not servers(place), "the server ends with its mount")

@@ -104,3 +104,11 @@ def test_an_agent_that_was_not_given_is_missed_where_it_is_required(lamina: Lami
     done = lamina("build", place, status=125)
     assert "Dockerfile:2" in done.stderr and "no SSH agent deploy was given" in done.stderr
     assert "SSH_AUTH_SOCK is not set" in lamina("build", "--ssh", "default", place, status=2).stderr
+
+
+def test_quiet_is_the_id_alone(lamina: Lamina, context: Path) -> None:
+    done = lamina("build", "-q", "-t", "built:1", write(context, "FROM base:1", "RUN echo said"))
+    assert done.stdout.startswith("sha256:") and done.stdout.count("\n") == 1 and done.stderr == ""
+    assert lamina("build", "-q", write(context, "FROM base:1", "RUN echo said; false"), status=125).stderr.startswith(
+        "said\n"
+    )

@@ -22,7 +22,7 @@ def _run(context: Context, arguments: Arguments) -> int:
     from lamina.cli.build_progress import make_display
 
     environ = context.environ
-    form = arguments.text("progress") or "auto"
+    form = "quiet" if arguments.flag("quiet") else arguments.text("progress") or "auto"
     if arguments.flag("check"):
         return _check(context, arguments)
     outputs = _outputs(context, arguments)
@@ -291,6 +291,7 @@ COMMAND = Command(
             kind=CHOICE,
             choices=("auto", "plain", "tty", "rawjson", "quiet"),
         ),
+        Option("quiet", "print the image's id alone: --progress quiet", short="q"),
         Option("metadata-file", "write what was made, as JSON, to FILE", kind=TEXT, value="FILE"),
         Option("iidfile", "write the image's id to FILE", kind=TEXT, value="FILE"),
     ),
